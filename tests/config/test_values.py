@@ -1,0 +1,214 @@
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zqd.config import values
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("500ms", 0.5),
+        ("30s", 30.0),
+        ("5m", 300.0),
+        ("2h", 7200.0),
+        ("1d", 86400.0),
+        ("1.5s", 1.5),
+        (" 10 s ", 10.0),
+        ("0", 0.0),
+        ("2.5", 2.5),
+        (30, 30.0),
+        (0.25, 0.25),
+    ],
+)
+def test_duration(written: object, seconds: float) -> None:
+    """A duration is a number with a unit, or a plain number of seconds."""
+    assert values.parse_duration(written) == seconds
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", "s", "5 minutes", "30S", "1h30m", "٣s", "1e999s", "nan", "inf", float("nan"), float("inf")],
+)
+def test_bad_duration(written: object) -> None:
+    """What is no finite number with a known unit is refused."""
+    with pytest.raises(ValueError, match=r"is not a (finite )?duration"):
+        values.parse_duration(written)
+
+
+@pytest.mark.parametrize("written", [True, None, [], {}, 10**400, -(10**400)])
+def test_duration_of_another_type(written: object) -> None:
+    """Only strings and numbers that a float can hold are durations; true is no number."""
+    with pytest.raises(ValueError, match="duration"):
+        values.parse_duration(written)
+
+
+@given(st.floats(min_value=0, max_value=1e12))
+def test_duration_round_trip(seconds: float) -> None:
+    """A formatted duration parses to the very same float."""
+    assert values.parse_duration(values.format_duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0s"),
+        (0.5, "500ms"),
+        (1.5, "1.5s"),
+        (90.0, "90s"),
+        (300.0, "5m"),
+        (7200.0, "2h"),
+        (86400.0, "1d"),
+    ],
+)
+def test_duration_is_written_for_people(seconds: float, text: str) -> None:
+    """A duration is written in the largest unit that makes it whole."""
+    assert values.format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [
+        ("64MiB", 64 << 20),
+        ("10kB", 10_000),
+        ("1GiB", 1 << 30),
+        ("1.5GiB", 3 << 29),
+        ("1 KiB", 1024),
+        ("1kib", 1024),
+        ("4096", 4096),
+        ("4096B", 4096),
+        ("1_000", 1000),
+        (4096, 4096),
+    ],
+)
+def test_size(written: object, size: int) -> None:
+    """A size is a number with a decimal or binary unit, or a plain number of bytes."""
+    assert values.parse_size(written) == size
+
+
+@pytest.mark.parametrize("written", ["", "MiB", "64M", "64 mebibytes", "9" * 5000, True, 1.5, None, [], {}])
+def test_bad_size(written: object) -> None:
+    """What is no number with a known unit is refused, the ambiguous M included."""
+    with pytest.raises(ValueError, match="is not a size"):
+        values.parse_size(written)
+
+
+def test_size_of_half_a_byte() -> None:
+    """A size must come out as whole bytes."""
+    with pytest.raises(ValueError, match=r'"0\.3KiB" is not a whole number of bytes'):
+        values.parse_size("0.3KiB")
+
+
+@given(st.integers(min_value=0, max_value=1 << 45))
+def test_size_round_trip(size: int) -> None:
+    """A formatted size parses to the same number of bytes."""
+    assert values.parse_size(values.format_size(size)) == size
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0"), (1500, "1500"), (10_000, "10kB"), (64 << 20, "64MiB"), (1 << 40, "1TiB")]
+)
+def test_size_is_written_for_people(size: int, text: str) -> None:
+    """A size is written in the largest unit that makes it whole."""
+    assert values.format_size(size) == text
+
+
+@pytest.mark.parametrize("written", [True, 1.0, "5", None])
+def test_whole_number_in_toml(written: object) -> None:
+    """In TOML a whole number is an integer and nothing else."""
+    with pytest.raises(ValueError, match="is not a whole number"):
+        values.parse_int(written)
+
+
+@pytest.mark.parametrize(("text", "number"), [("5", 5), (" -5 ", -5), ("10_000", 10_000)])
+def test_whole_number_in_text(text: str, number: int) -> None:
+    """In text a whole number is decimal digits, with TOML's sign and underscores."""
+    assert values.parse_int_text(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "5.0", "0x10", "٣", "1__0", "9" * 5000])
+def test_bad_whole_number_in_text(text: str) -> None:
+    """Anything but a bearable run of decimal digits is no whole number."""
+    with pytest.raises(ValueError, match="is not a whole number"):
+        values.parse_int_text(text)
+
+
+@pytest.mark.parametrize(("text", "truth"), [("true", True), ("false", False)])
+def test_truth_in_text(text: str, truth: bool) -> None:
+    """In text a truth value is TOML's word."""
+    assert values.parse_bool_text(text) is truth
+
+
+@pytest.mark.parametrize("text", ["", "yes", "True", "1"])
+def test_bad_truth_in_text(text: str) -> None:
+    """Other words are refused rather than guessed."""
+    with pytest.raises(ValueError, match="is not true or false"):
+        values.parse_bool_text(text)
+
+
+@pytest.mark.parametrize("written", [0, 1, "true", None])
+def test_truth_in_toml(written: object) -> None:
+    """In TOML only true and false are truth values."""
+    with pytest.raises(ValueError, match="is not true or false"):
+        values.parse_bool(written)
+
+
+def test_endpoints_in_text() -> None:
+    """In text a list of endpoints is separated by commas."""
+    assert values.parse_endpoints_text("tcp://127.0.0.1:1, ipc:///run/x.sock") == (
+        "tcp://127.0.0.1:1",
+        "ipc:///run/x.sock",
+    )
+
+
+@pytest.mark.parametrize("written", ["tcp://127.0.0.1:1", 5, {}, None])
+def test_endpoints_are_a_list(written: object) -> None:
+    """A single endpoint without brackets is no list."""
+    with pytest.raises(ValueError, match="is not a list of endpoints"):
+        values.parse_endpoints(written)
+
+
+def test_no_endpoints() -> None:
+    """A side without any endpoint is refused."""
+    with pytest.raises(ValueError, match="the list is empty"):
+        values.parse_endpoints([])
+
+
+def test_endpoint_of_another_type() -> None:
+    """A list's items must be strings."""
+    with pytest.raises(ValueError, match="5559 is not an endpoint"):
+        values.parse_endpoints([5559])
+
+
+@pytest.mark.parametrize("text", ["ipc:///run/\0.sock", "ipc:///run/\udc80.sock", "ipc:///run/\n.sock"])
+def test_endpoint_of_unprintable_text(text: str) -> None:
+    """An endpoint that no log could show is refused."""
+    with pytest.raises(ValueError, match="cannot be printed"):
+        values.parse_endpoint(text)
+
+
+def test_bad_endpoint_is_named() -> None:
+    """A message about an endpoint repeats the endpoint."""
+    with pytest.raises(ValueError, match="tcp:/127"):
+        values.parse_endpoint("tcp:/127.0.0.1:5559")
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_toml_string_round_trip(text: str) -> None:
+    """Any text that TOML can hold comes back from a written TOML string."""
+    assert tomllib.loads(f"key = {values.toml_string(text)}") == {"key": text}
+
+
+@given(st.text() | st.integers() | st.floats() | st.none() | st.booleans() | st.lists(st.integers()))
+def test_shown_fits_a_line(value: object) -> None:
+    """A message shows any value in at most a line of printable characters."""
+    text = values.shown(value)
+    assert text.isprintable()
+    assert len(text) < 1000
+
+
+def test_shown_number_without_end() -> None:
+    """A number that Python refuses to write is shown in words."""
+    assert values.shown(16**10_000) == "a number of more than 60 digits"

@@ -1,0 +1,42 @@
+"""Fixtures for every test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from tests.support.processes import Zqd
+
+Connect = Callable[..., zmq.Socket[bytes]]
+"""`connect(kind, endpoint, **options)`: a connected zmq socket; options by their lower-case names (`routing_id=b"w1"`)."""
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """Make real libzmq peers; all are closed at the end, without lingering."""
+    context = zmq.Context()
+    sockets: list[zmq.Socket[bytes]] = []
+
+    def connect(kind: int, *endpoints: str, **options: object) -> zmq.Socket[bytes]:
+        socket = context.socket(kind)
+        sockets.append(socket)
+        for name, value in {"linger": 0, **options}.items():
+            setattr(socket, name, value)
+        for endpoint in endpoints:
+            socket.connect(endpoint)
+        return socket
+
+    yield connect
+    for socket in sockets:
+        socket.close()
+    context.term()
+
+
+@pytest.fixture
+def zqd(tmp_path: Path) -> Iterator[Zqd]:
+    """A running zqd with default settings, at debug level."""
+    with Zqd(tmp_path) as process:
+        yield process

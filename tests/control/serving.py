@@ -1,0 +1,156 @@
+"""A ControlServer that serves a broker of paper: in a thread of the test, or as a process that a test can stop.
+
+python -m tests.control.serving PATH      prints "ready" when it listens
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from zqd.control.commands import COMMANDS, Command
+from zqd.control.server import ControlServer
+
+
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A directory that everybody may search, with a path short enough for a socket in it."""
+    place = Path(tempfile.mkdtemp(prefix="zqd-test-"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
+class PaperBroker:
+    """Says what it was told to say."""
+
+    def __init__(self) -> None:
+        self.worker_rows: list[dict[str, Any]] = [
+            worker(
+                "w1", queue="default", name="mill\x1b[31m", pid=4711, state="busy", in_flight=1, oldest_s=0.25
+            ),
+            worker("w2", queue="slow", address="tcp://127.0.0.1:40002"),
+        ]
+        self.client_rows: list[dict[str, Any]] = [
+            {
+                "id": "c1",
+                "queue": "default",
+                "address": "tcp://127.0.0.1:50001",
+                "name": None,
+                "state": "active",
+                "queued": 2,
+                "in_flight": 1,
+                "received": 12,
+                "replied": 9,
+                "connected_s": 7500.0,
+                "oldest_s": 1.25,
+            }
+        ]
+
+    def status(self) -> dict[str, Any]:
+        """Two queues: one at work, one that has measured nothing yet."""
+        return {
+            "version": "0.1.0",
+            "pid": os.getpid(),
+            "state": "running",
+            "uptime_s": 7500.4,
+            "queues": [queue("default", measured=True), queue("slow", measured=False)],
+        }
+
+    def workers(self) -> list[dict[str, Any]]:
+        """The rows that the test has put there."""
+        return self.worker_rows
+
+    def clients(self) -> list[dict[str, Any]]:
+        """The rows that the test has put there."""
+        return self.client_rows
+
+
+def worker(name_of_row: str, **known: Any) -> dict[str, Any]:
+    """A row of an idle worker that has said nothing about itself, but for what is `known`."""
+    row: dict[str, Any] = dict.fromkeys(("name", "pid", "oldest_s"))
+    row |= {"id": name_of_row, "queue": "default", "address": "tcp://127.0.0.1:40001", "state": "idle"}
+    return row | {"in_flight": 0, "replied": 0, "connected_s": 59.0} | known
+
+
+def queue(name: str, *, measured: bool) -> dict[str, Any]:
+    """A queue's entry in the status."""
+    numbers = (
+        *("workers", "idle_workers", "clients", "queued", "in_flight", "received", "replied", "failed"),
+        *("dropped", "retried", "orphaned", "late", "malformed"),
+    )
+    measures = (
+        {"p50": 0.034, "p99": 1.23, "max": 2500.0} if measured else dict.fromkeys(("p50", "p99", "max"))
+    )
+    return {
+        "name": name,
+        "state": "running",
+        "frontend": ["tcp://127.0.0.1:5559"],
+        "backend": ["tcp://127.0.0.1:5560", f"ipc:///run/zqd/{name}.sock"],
+        **{number: at * 1000 if measured else 0 for at, number in enumerate(numbers, 1)},
+        "oldest_wait_s": 3.2 if measured else None,
+        "wait_ms": measures,
+        "run_ms": measures,
+    }
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening socket as the daemon makes it, or gets it passed."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen(128)
+    return listener
+
+
+@contextmanager
+def served(
+    path: Path, broker: PaperBroker, commands: Mapping[str, Command] = COMMANDS
+) -> Iterator[list[Exception]]:
+    """Serve `broker` at `path` from a thread of its own; yields the faults that commands come to.
+
+    The thread waits as the daemon's loop does, but edge-triggered, which forgives nothing.
+    """
+    faults: list[Exception] = []
+    context = zmq.Context[zmq.Socket[bytes]]()
+    leave, told_to_leave = socket.socketpair()
+    listener = listen(path)
+    server = ControlServer(context, listener, str(path), broker, on_fault=faults.append, commands=commands)
+
+    def loop() -> None:
+        with select.epoll() as epoll:
+            epoll.register(server.fileno(), select.EPOLLIN | select.EPOLLET)
+            epoll.register(told_to_leave.fileno(), select.EPOLLIN)
+            server.service()
+            while told_to_leave.fileno() not in dict(epoll.poll(0 if server.pending else -1)):
+                server.service()
+        server.close()
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield faults
+    finally:
+        leave.send(b".")
+        thread.join()
+        context.term()
+        for sock in (leave, told_to_leave, listener):
+            sock.close()
+
+
+if __name__ == "__main__":
+    with served(Path(sys.argv[1]), PaperBroker()):
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        sys.stdin.read()

@@ -1,0 +1,150 @@
+"""`load`: from files, `--set` and flags to one checked Config, or to all that is wrong with them.
+
+Precedence: default, file, zqd.toml.d, `--set`, flags. Called by the daemon and its command line. This module
+asks what only the whole configuration can answer; single values are checked in `zqd.config.draft`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from zqd.config.draft import FLAGS, Draft, flag_name
+from zqd.config.files import read_files
+from zqd.config.result import Config, QueueConfig
+from zqd.config.settings import DAEMON_SETTINGS, QUEUE_SETTINGS, Setting, did_you_mean
+from zqd.config.values import Value
+from zqd.core.settings import QueueSettings
+from zqd.endpoints import parse as parse_endpoint
+from zqd.errors import ConfigError
+
+_SIDES = ("frontend", "backend")
+
+
+def load(
+    path: Path | None = None, sets: Sequence[str] = (), flags: Mapping[str, object] | None = None
+) -> Config:
+    """The configuration of `path` (None: the default file, if there is one), `sets` and `flags`.
+
+    `sets` are the KEY=VALUE texts of `--set`. `flags` may have the keys `frontend`, `backend` (lists of
+    texts, for the queue `default`), `control`, `log_level`, `log_format` (texts) and
+    `allow_unauthenticated` (bool); None, False or an empty list is a flag that was not given.
+
+    Raises ConfigError with one line for every problem of every source. Any other key in `flags` is a
+    fault of the program, a ValueError.
+    """
+    draft = Draft()
+    trees = read_files(path, draft.problems)
+    # What stands in a file that could not be read is unknown: nothing is said to be missing then.
+    whole = not draft.problems
+    for file, tree in trees:
+        draft.add_tree(file, tree)
+    for argument in sets:
+        draft.add_set(argument)
+    _add_flags(draft, flags or {}, whole)
+    names = tuple(draft.queues) or ("default",)
+    if whole:
+        _check_complete(draft, names)
+    _check_endpoints(draft, names, whole)
+    if draft.problems:
+        raise ConfigError(draft.problems)
+    return _config(draft, names)
+
+
+def _add_flags(draft: Draft, flags: Mapping[str, object], whole: bool) -> None:
+    if unknown := set(flags) - set(FLAGS):
+        raise ValueError(f"not flags of the configuration: {', '.join(sorted(unknown))}")
+    others = [] if "default" in draft.queues else list(draft.queues)
+    for key, value in flags.items():
+        if value is None or value is False or value in ([], ()):
+            continue
+        if key in _SIDES and others and whole:
+            draft.problems.append(
+                f"{flag_name(key)}: sets the {key} of the queue default, which the configuration does not have "
+                f"(it has {', '.join(others)}); expected --set queues.{others[0]}.{key}=ENDPOINT, "
+                "or a table [queues.default]"
+            )
+        else:
+            draft.add_flag(key, value)
+
+
+def _check_complete(draft: Draft, names: Sequence[str]) -> None:
+    for name in names:
+        if name == "default":
+            continue
+        rows = [QUEUE_SETTINGS[side] for side in _SIDES]
+        missing = [row for row in rows if not draft.mentions(row.path(name))]
+        # Without either side the name itself is probably the mistake.
+        meant = did_you_mean(name, _named_elsewhere(draft, names, name)) if len(missing) == 2 else ""
+        for row in missing:
+            draft.problems.append(
+                f"{draft.queues[name]}: {row.path(name)}: missing{meant}; expected {row.expected()}, because "
+                "only the queue default has default endpoints"
+            )
+
+
+def _named_elsewhere(draft: Draft, names: Sequence[str], name: str) -> list[str]:
+    complete = [other for other in names if f"queues.{other}.frontend" in draft.values]
+    return [other for other in [*complete, "default"] if other != name]
+
+
+def _check_endpoints(draft: Draft, names: Sequence[str], whole: bool) -> None:
+    """No endpoint twice, and none that strangers reach unless that was allowed."""
+    # If the permission is badly written or in a file that could not be read, that alone is worth a line.
+    allowed = bool(draft.values.get("allow_unauthenticated"))
+    unknown = not whole or "allow_unauthenticated" in draft.rejected
+    first_use: dict[object, str] = {}
+    for path, text in _endpoints_in_use(draft, names, whole):
+        endpoint = parse_endpoint(text)
+        if not (endpoint.is_loopback or allowed or unknown):
+            draft.problems.append(
+                f"{draft.where(path)}: {text} can be reached from other machines, and whoever connects would be "
+                "served; expected a loopback or ipc:// endpoint, or, if that is meant, "
+                "allow_unauthenticated = true in the configuration or --allow-unauthenticated"
+            )
+        if text.startswith("tcp://") and text.endswith(":0"):
+            continue  # any free port: another one each time
+        if endpoint not in first_use:
+            first_use[endpoint] = path
+        elif first_use[endpoint] == path:
+            draft.problems.append(f"{draft.where(path)}: {text} stands twice; expected every endpoint once")
+        else:
+            draft.problems.append(
+                f"{draft.where(path)}: {text} is already taken by {draft.where(first_use[endpoint])}; "
+                "expected every endpoint once"
+            )
+
+
+def _endpoints_in_use(draft: Draft, names: Sequence[str], whole: bool) -> list[tuple[str, str]]:
+    """(dotted key, endpoint) of every endpoint that would be bound, as far as it is known."""
+    used = []
+    if isinstance(control := draft.values.get("control"), str):
+        used.append(("control", control))
+    for name in names:
+        for side in _SIDES:
+            row = QUEUE_SETTINGS[side]
+            texts = draft.values.get(row.path(name))
+            if name == "default" and whole and not draft.mentions(row.path(name)):
+                texts = row.default
+            if isinstance(texts, tuple):
+                used += [(row.path(name), text) for text in texts]
+    return used
+
+
+def _effective(draft: Draft, row: Setting, name: str) -> Value:
+    return draft.values.get(row.path(name), row.default)
+
+
+def _config(draft: Draft, names: Sequence[str]) -> Config:
+    daemon: dict[str, Any] = {key: _effective(draft, row, "") for key, row in DAEMON_SETTINGS.items()}
+    paths = [row.path("") for row in DAEMON_SETTINGS.values()]
+    queues = []
+    for name in names:
+        values: dict[str, Any] = {key: _effective(draft, row, name) for key, row in QUEUE_SETTINGS.items()}
+        sides = {side: values.pop(side) for side in _SIDES}
+        queues.append(QueueConfig(name=name, settings=QueueSettings(**values), **sides))
+        paths += [row.path(name) for row in QUEUE_SETTINGS.values()]
+    sources = {path: draft.sources.get(path, "default") for path in paths}
+    return Config(queues=tuple(queues), sources=MappingProxyType(sources), **daemon)

@@ -1,0 +1,68 @@
+"""What a loaded configuration is: frozen values that name where each came from.
+
+`zqd.config.loader` makes them; the daemon and its shells only read them. Knows no file and no command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from zqd.config.settings import DAEMON_SETTINGS, QUEUE_SETTINGS, Setting
+from zqd.config.values import Value
+from zqd.core.settings import QueueSettings
+
+
+@dataclass(frozen=True, slots=True)
+class QueueConfig:
+    """One queue: its name, its endpoints (canonical text, at least one a side), its settings."""
+
+    name: str
+    frontend: tuple[str, ...]
+    backend: tuple[str, ...]
+    settings: QueueSettings
+
+    def value(self, key: str) -> Value:
+        """The value of one key of [queues.NAME], endpoints included."""
+        value: Value = getattr(self if key in ("frontend", "backend") else self.settings, key)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration. `control` None means the run directory's control.sock.
+
+    `sources` maps each dotted key to where its value came from: "default", a file's path, "--set", or the
+    flag ("--frontend"). Two configurations with the same values are equal, wherever they came from.
+    """
+
+    queues: tuple[QueueConfig, ...]
+    control: str | None
+    log_level: str
+    log_format: str
+    allow_unauthenticated: bool
+    sources: Mapping[str, str] = field(compare=False, repr=False)
+
+
+def describe(config: Config) -> str:
+    """Every effective value with its source, as TOML that loads to an equal Config (`--print-config`)."""
+    sources = config.sources
+    lines = [_line(row, getattr(config, row.key), sources[row.key]) for row in DAEMON_SETTINGS.values()]
+    for queue in config.queues:
+        lines += [("", ""), (f"[queues.{queue.name}]", "")]
+        lines += [
+            _line(row, queue.value(row.key), sources[row.path(queue.name)]) for row in QUEUE_SETTINGS.values()
+        ]
+    # A long list of endpoints shall not push the other comments out of sight.
+    width = min(60, max(len(text) for text, source in lines if source))
+    return "".join(
+        f"{text:<{width}}  # {source}".rstrip() + "\n" if source else text + "\n" for text, source in lines
+    )
+
+
+def _line(row: Setting, value: Value, source: str) -> tuple[str, str]:
+    # A path can hold what a TOML comment cannot.
+    comment = "".join(c if c.isprintable() else "?" for c in source)
+    if value is None:  # TOML has no null
+        return f"# {row.key} is not set", comment
+    return f"{row.key} = {row.to_toml(value)}", comment

@@ -1,0 +1,238 @@
+"""How one value is written: durations, sizes, numbers, words, endpoints, from TOML or text and back.
+
+A `Kind` says how a value of its sort is read from a TOML value, read from the bare text of `--set` or a
+flag, and written as TOML. It knows no key, no bound and no file: `zqd.config.settings` gives a kind to
+each key, `zqd.config.draft` says where a bad value stood.
+
+Every reader raises ValueError with a clause that says what is wrong ("5 is not true or false"), without
+what is expected: that is the setting's to say.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from zqd.endpoints import parse as parse_endpoint_text
+
+_TYPE_NAMES: dict[type, str] = {dict: "a table", list: "a list", tuple: "a list", type(None): "nothing"}
+
+Value = bool | int | float | str | tuple[str, ...] | None
+"""What a setting can hold: durations are float seconds, sizes int bytes, endpoints canonical text."""
+
+_SHOWN = 60  # characters of a bad value that a message repeats
+# More digits than any bound has, and few enough for int(), which refuses thousands of them.
+_NUMBER = r"[+-]?[0-9](?:_?[0-9]){0,30}"
+
+_DURATION_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_DURATION = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?) ?(ms|s|m|h|d)?")
+
+_SIZE_UNITS = {
+    "TiB": 1 << 40,
+    "TB": 10**12,
+    "GiB": 1 << 30,
+    "GB": 10**9,
+    "MiB": 1 << 20,
+    "MB": 10**6,
+    "KiB": 1 << 10,
+    "kB": 10**3,
+}
+_SIZE = re.compile(rf"({_NUMBER})(?:\.([0-9]{{1,15}}))? ?([A-Za-z]*)")
+_SIZE_FACTORS = {unit.lower(): factor for unit, factor in _SIZE_UNITS.items()} | {"": 1, "b": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One sort of value. `name` is its word in the manual, `unit` that of its plain numbers (or "")."""
+
+    name: str
+    unit: str
+    expects: str  # how a message asks for one
+    parse: Callable[[object], Value]
+    parse_text: Callable[[str], Value]
+    to_toml: Callable[[Any], str]
+
+
+def shown(value: object) -> str:
+    """`value` as a message repeats it: short, printable, on one line, whatever it is."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        short = value if len(value) <= _SHOWN else value[:_SHOWN] + "…"
+        return f'"{short}"' if short.isprintable() and '"' not in short else repr(short)
+    if isinstance(value, int):
+        # str() of an int of thousands of digits (TOML's 0xfff…) raises.
+        return str(value) if abs(value) < 10**_SHOWN else "a number of more than 60 digits"
+    return _TYPE_NAMES.get(type(value)) or str(value)
+
+
+def _not(value: object, wanted: str) -> ValueError:
+    return ValueError(f"{shown(value)} is not {wanted}")
+
+
+def parse_duration(value: object) -> float:
+    """Seconds of "500ms", "30s", "5m", "2h", "1d" or of a plain number (seconds), as text or number."""
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if match is None:
+            raise _not(value, "a duration")
+        number = float(match[1])
+        # Divided, not multiplied by 0.001: 500ms and 0.5 must be the same float.
+        seconds = number / 1000 if match[2] == "ms" else number * _DURATION_UNITS[match[2] or "s"]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            seconds = float(value)
+        except OverflowError:
+            seconds = math.inf
+    else:
+        raise _not(value, "a duration")
+    if not math.isfinite(seconds):
+        raise _not(value, "a finite duration")
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """`seconds` in the largest unit that writes it whole; `parse_duration` gives the same float back."""
+    if seconds == 0:
+        return "0s"
+    for unit, factor in _DURATION_UNITS.items():
+        if seconds % factor == 0:
+            return f"{int(seconds / factor)}{unit}"
+    if abs(seconds) < 1:
+        milliseconds = round(seconds * 1000)
+        if milliseconds / 1000 == seconds:
+            return f"{milliseconds}ms"
+    return f"{seconds!r}s"
+
+
+def parse_size(value: object) -> int:
+    """Bytes of "64MiB", "10kB", "1.5GiB", "4096", or of a plain whole number; units in any case."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or match[3].lower() not in _SIZE_FACTORS:
+        raise _not(value, "a size")
+    decimals = match[2] or ""
+    scale: int = 10 ** len(decimals)
+    size, rest = divmod(int(match[1] + decimals) * _SIZE_FACTORS[match[3].lower()], scale)
+    if rest:
+        raise _not(value, "a whole number of bytes")
+    return size
+
+
+def format_size(size: int) -> str:
+    """`size` bytes in the unit that writes it whole in the smallest number ("64MiB", "10kB", "1500")."""
+    for unit, factor in _SIZE_UNITS.items():
+        if size and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return str(size)
+
+
+def parse_int(value: object) -> int:
+    """A whole number, from TOML's integer only."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise _not(value, "a whole number")
+
+
+def parse_int_text(text: str) -> int:
+    """A whole number from decimal digits, with or without sign and TOML's underscores."""
+    if re.fullmatch(_NUMBER, text.strip()):
+        return int(text)
+    raise _not(text, "a whole number")
+
+
+def parse_bool(value: object) -> bool:
+    """A truth value, from TOML's true and false only."""
+    if isinstance(value, bool):
+        return value
+    raise _not(value, "true or false")
+
+
+def parse_bool_text(text: str) -> bool:
+    """A truth value from the words `true` and `false`."""
+    words = {"true": True, "false": False}
+    if text.strip() in words:
+        return words[text.strip()]
+    raise _not(text, "true or false")
+
+
+def parse_word(value: object) -> str:
+    """A string; whether it is among the setting's choices is for the setting to say."""
+    if isinstance(value, str):
+        return value.strip()
+    raise _not(value, "a string")
+
+
+def parse_endpoint(value: object) -> str:
+    """The canonical text of one endpoint."""
+    if not isinstance(value, str):
+        raise _not(value, "an endpoint")
+    # Keeps lone surrogates (an argument that is not UTF-8) and control characters out of paths and logs.
+    if not value.isprintable():
+        raise ValueError(f"{shown(value)} has characters that cannot be printed")
+    try:
+        return str(parse_endpoint_text(value.strip()))
+    except ValueError as error:
+        reason = str(error)
+        raise ValueError(reason if value and value in reason else f"{shown(value)}: {reason}") from None
+
+
+def parse_endpoints(value: object) -> tuple[str, ...]:
+    """The canonical texts of a list of at least one endpoint."""
+    if not isinstance(value, list | tuple):
+        raise _not(value, "a list of endpoints")
+    if not value:
+        raise ValueError("the list is empty")
+    return tuple(parse_endpoint(item) for item in value)
+
+
+def parse_endpoints_text(text: str) -> tuple[str, ...]:
+    """The canonical texts of comma-separated endpoints."""
+    return parse_endpoints(text.split(","))
+
+
+def toml_string(text: str) -> str:
+    """`text` as a TOML basic string."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
+
+
+def _size_to_toml(size: int) -> str:
+    text = format_size(size)
+    return text if text == str(size) else toml_string(text)
+
+
+DURATION = Kind(
+    "duration",
+    "seconds",
+    'a duration such as "500ms", "30s", "5m", "2h" or "1d"',
+    parse_duration,
+    parse_duration,
+    lambda seconds: toml_string(format_duration(seconds)),
+)
+SIZE = Kind("size", "bytes", 'a size such as "64MiB" or "10kB"', parse_size, parse_size, _size_to_toml)
+INT = Kind("whole number", "", "a whole number", parse_int, parse_int_text, str)
+BOOL = Kind(
+    "boolean", "", "true or false", parse_bool, parse_bool_text, lambda value: "true" if value else "false"
+)
+CHOICE = Kind("choice", "", "one of", parse_word, parse_word, toml_string)
+ENDPOINT = Kind(
+    "endpoint",
+    "",
+    'an endpoint such as "tcp://127.0.0.1:5559" or "ipc:///run/zqd/frontend.sock"',
+    parse_endpoint,
+    parse_endpoint,
+    toml_string,
+)
+ENDPOINTS = Kind(
+    "list of endpoints",
+    "",
+    'a list of endpoints such as ["tcp://127.0.0.1:5559", "ipc:///run/zqd/frontend.sock"]',
+    parse_endpoints,
+    parse_endpoints_text,
+    lambda texts: "[" + ", ".join(map(toml_string, texts)) + "]",
+)

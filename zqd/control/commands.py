@@ -1,0 +1,268 @@
+"""The COMMANDS table: everything that can be asked of a running zqd, one decorated function each.
+
+A row knows all that there is to know about its command, so dispatch, `zqctl`'s sub-commands, options and help, and the
+completion follow from it. Knows the broker only as the `Broker` protocol, and neither zmq nor the socket that a request came
+by. Called by `zqd.control.server`, and by `zqd.ctl`, whose start-up time is a feature: keep the imports few.
+
+To add a command, write one function that takes the broker and the checked arguments and returns something that JSON can
+hold, or a `Later` if its answer comes when the work is done:
+
+    @command(Argument("queue", positional=True, required=True, help="the queue to pause"), reads=False)
+    def pause(broker: Broker, args: Arguments) -> object:
+        \"\"\"Stop dispatching requests of a queue.\"\"\"
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import zqd
+
+PROTOCOL = 1
+"""The number of the control protocol, in every request ("zqctl") and every reply ("zqd")."""
+
+_TYPE_NAMES: dict[type, str] = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+class Broker(Protocol):
+    """What the commands need of the daemon. Every answer is a snapshot that nobody else holds.
+
+    Times are in seconds where a key ends in `_s`, in milliseconds in `wait_ms` and `run_ms`; what was not measured is None.
+    """
+
+    def status(self) -> dict[str, Any]:
+        """The daemon and its queues.
+
+        `version, pid, state, uptime_s, queues`, the last a list of `name, state, frontend: [endpoint], backend: [endpoint],
+        workers, idle_workers, clients, queued, in_flight, received, replied, failed, dropped, retried, orphaned, late,
+        malformed, oldest_wait_s, wait_ms: {p50, p99, max}, run_ms: {p50, p99, max}`.
+        """
+
+    def workers(self) -> list[dict[str, Any]]:
+        """One row a connected worker.
+
+        `id, name, queue, address, pid, state (idle, busy, quarantined or draining), in_flight, replied, connected_s, oldest_s`.
+        """
+
+    def clients(self) -> list[dict[str, Any]]:
+        """One row a connected client.
+
+        `id, queue, address, name, state (active or paused), queued, in_flight, received, replied, connected_s, oldest_s`.
+        """
+
+
+class Code(enum.StrEnum):
+    """What kind of refusal an error reply is, for programs; its sentence is for people."""
+
+    UNKNOWN_COMMAND = "unknown-command"
+    BAD_REQUEST = "bad-request"
+    BAD_ARGUMENT = "bad-argument"
+    UNSUPPORTED_PROTOCOL = "unsupported-protocol"
+    FAILED = "failed"
+
+
+class CommandError(Exception):
+    """A request that is refused with `code` and one sentence; raised by dispatch, and by commands for their operator."""
+
+    def __init__(self, code: Code, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
+
+
+class Later:
+    """An answer that comes when its work is done; a command returns it in place of a result.
+
+    The broker keeps it and calls `finish` or `fail` once; whatever comes after the first is ignored, as the server gives up
+    those that outlive it. `done` tells the broker that nobody waits any more.
+    """
+
+    __slots__ = ("_deliver", "_outcome", "done")
+
+    def __init__(self) -> None:
+        self.done = False
+        self._outcome: object = None
+        self._deliver: Callable[[object], None] | None = None
+
+    def finish(self, result: object) -> None:
+        """Answer with `result`."""
+        self._complete(result)
+
+    def fail(self, sentence: str, code: Code = Code.FAILED) -> None:
+        """Answer that it went wrong."""
+        self._complete(CommandError(code, sentence))
+
+    def deliver_to(self, deliver: Callable[[object], None]) -> None:
+        """Hand the outcome, a result or a `CommandError`, to `deliver`: now if it is there, else when it comes."""
+        if self.done:
+            deliver(self._outcome)
+        else:
+            self._deliver = deliver
+
+    def _complete(self, outcome: object) -> None:
+        if self.done:
+            return
+        self.done = True
+        if self._deliver is None:
+            self._outcome = outcome
+        else:
+            self._deliver(outcome)
+
+
+Arguments = Mapping[str, Any]
+"""The arguments of one call: every one that the row declares, checked, with the defaults filled in."""
+
+
+class Argument(NamedTuple):
+    """One argument of a command: `--name VALUE` in zqctl (`--name` alone for a bool), or `NAME` if positional."""
+
+    name: str
+    help: str
+    type: type[str | int | float | bool] = str
+    required: bool = False
+    default: Any = None
+    positional: bool = False
+    metavar: str | None = None
+
+
+class Command(NamedTuple):
+    """A row of the table."""
+
+    name: str
+    run: Callable[[Broker, Arguments], object]
+    help: str
+    arguments: tuple[Argument, ...]
+    reads: bool
+    """Whether it only reads, and so may be asked by those who may not change anything."""
+
+
+COMMANDS: dict[str, Command] = {}
+
+
+def command(
+    *arguments: Argument, reads: bool, table: dict[str, Command] = COMMANDS
+) -> Callable[[Callable[[Broker, Arguments], object]], Callable[[Broker, Arguments], object]]:
+    """Enter the decorated function in the table, under its own name with dashes, and with its docstring's first line as help."""
+
+    def enter(run: Callable[[Broker, Arguments], object]) -> Callable[[Broker, Arguments], object]:
+        name = run.__name__.replace("_", "-")
+        if name in table or not run.__doc__:
+            raise ValueError(
+                f"the command {name} is in the table already, or has no docstring to be its help"
+            )
+        table[name] = Command(name, run, run.__doc__.strip().splitlines()[0], arguments, reads)
+        return run
+
+    return enter
+
+
+def dispatch(
+    broker: Broker, name: str, given: Mapping[str, object], table: Mapping[str, Command] = COMMANDS
+) -> object:
+    """Check the arguments and run the command: its result, or a `Later`.
+
+    Raises `CommandError` for what the caller did wrong; an exception of any other kind is a fault of ours.
+    """
+    row = table.get(name)
+    if row is None:
+        raise CommandError(
+            Code.UNKNOWN_COMMAND,
+            f"unknown command {_shown(name)}; zqd {zqd.__version__} knows {', '.join(sorted(table))}",
+        )
+    return row.run(broker, _checked(row, given))
+
+
+def _checked(row: Command, given: Mapping[str, object]) -> dict[str, Any]:
+    known = {argument.name for argument in row.arguments}
+    for name in given:
+        if name not in known:
+            raise CommandError(Code.BAD_ARGUMENT, f"{row.name} takes no argument {_shown(name)}")
+    args: dict[str, Any] = {}
+    for argument in row.arguments:
+        value = given.get(argument.name)
+        if value is None:
+            if argument.required:
+                raise CommandError(Code.BAD_ARGUMENT, f"{row.name} needs the argument {argument.name!r}")
+            value = argument.default
+        elif not _fits(value, argument.type):
+            raise CommandError(
+                Code.BAD_ARGUMENT,
+                f"the argument {argument.name!r} of {row.name} must be {_TYPE_NAMES[argument.type]}, not {_shown(value)}",
+            )
+        args[argument.name] = value
+    return args
+
+
+def _fits(value: object, kind: type) -> bool:
+    """Whether a value out of JSON is of `kind`; true and false are no numbers, and a whole number is a number."""
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    if kind is float:
+        return (
+            isinstance(value, int | float) and -1e300 < value < 1e300
+        )  # neither NaN nor past a float's range
+    return isinstance(value, kind)
+
+
+def _shown(value: object) -> str:
+    """What a peer sent, for a sentence: quoted, and neither all of 64 KiB of it nor a thousand brackets deep."""
+    shown = reprlib.Repr()
+    shown.maxstring = 60
+    return shown.repr(value)
+
+
+# The commands -------------------------------------------------------------------------------------------------------
+
+ONLY_QUEUE = Argument("queue", "only what belongs to this queue", metavar="NAME")
+
+
+def _only(broker: Broker, rows: list[dict[str, Any]], key: str, queue: str | None) -> list[dict[str, Any]]:
+    """Those of `rows` whose `key` is `queue`; all of them if it is None. That there is no such queue is an error."""
+    if queue is None:
+        return rows
+    names = [row["name"] for row in broker.status()["queues"]]
+    if queue not in names:
+        raise CommandError(
+            Code.BAD_ARGUMENT, f"no queue is named {_shown(queue)}; there is {', '.join(names)}"
+        )
+    return [row for row in rows if row[key] == queue]
+
+
+@command(reads=True)
+def status(broker: Broker, args: Arguments) -> object:  # noqa: ARG001 - every command has this form
+    """Show the daemon and its queues, with counts and latencies."""
+    return broker.status()
+
+
+@command(ONLY_QUEUE, reads=True)
+def queues(broker: Broker, args: Arguments) -> object:
+    """Show the queues, with their endpoints, counts and latencies."""
+    return _only(broker, broker.status()["queues"], "name", args["queue"])
+
+
+@command(ONLY_QUEUE, reads=True)
+def workers(broker: Broker, args: Arguments) -> object:
+    """List the connected workers."""
+    return _only(broker, broker.workers(), "queue", args["queue"])
+
+
+@command(ONLY_QUEUE, reads=True)
+def clients(broker: Broker, args: Arguments) -> object:
+    """List the connected clients."""
+    return _only(broker, broker.clients(), "queue", args["queue"])
+
+
+@command(reads=True)
+def ping(broker: Broker, args: Arguments) -> object:  # noqa: ARG001
+    """Ask zqd whether it answers."""
+    return {"pid": os.getpid()}
+
+
+@command(reads=True)
+def version(broker: Broker, args: Arguments) -> object:  # noqa: ARG001
+    """Show the version of the running zqd."""
+    return {"version": zqd.__version__, "protocol": PROTOCOL}

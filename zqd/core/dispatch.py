@@ -1,0 +1,149 @@
+"""Where requests meet workers: from the waiting line into a worker's window, and out of it again (rules 8, 9, 24).
+
+Owns the line, the workers and the deadlines, and keeps law 2: never a dispatchable request and a free slot at once
+while it is `open`. Layer 1, pure. Called by: `queue`.
+"""
+
+from __future__ import annotations
+
+from zqd.core import notice
+from zqd.core.admission import Admission
+from zqd.core.deadlines import Deadlines, Kind
+from zqd.core.outputs import Outputs
+from zqd.core.peers import Worker
+from zqd.core.request import Request
+from zqd.core.settings import QueueSettings
+from zqd.core.waiting import WaitingLine
+from zqd.core.workers import Workers
+
+ID_SIZE = 16  # bytes: 8 per boot, 6 counting requests, 2 counting dispatches
+ID_HEADER = bytes((1, ID_SIZE))
+KEY_SIZE = len(ID_HEADER) + ID_SIZE
+
+
+class Dispatcher:
+    """The line, the workers, and what goes on between them. `boot` is 8 bytes, random for each start."""
+
+    __slots__ = (
+        "_admission",
+        "_id_prefix",
+        "_out",
+        "deadlines",
+        "in_flight",
+        "line",
+        "open",
+        "settings",
+        "workers",
+    )
+
+    def __init__(
+        self, line: WaitingLine, admission: Admission, out: Outputs, settings: QueueSettings, boot: bytes
+    ) -> None:
+        self.line = line
+        self.workers = Workers()
+        self.deadlines = Deadlines()
+        self.settings = settings
+        self.in_flight = 0
+        """Requests that workers hold."""
+        self.open = True
+        """False while the queue is paused: nothing is dispatched."""
+        self._admission = admission
+        self._out = out
+        self._id_prefix = ID_HEADER + boot
+
+    def enter(self, request: Request, now: float) -> None:
+        """A new request: to a worker at once if one is free, otherwise into the line."""
+        if not self.line and self.open and not request.client.stalled:
+            worker = self.workers.free()
+            if worker is not None:
+                self._give(worker, request, now)
+                self.workers.place(worker)
+                if self._admission.for_bytes:
+                    self._admission.relieve(request.client)
+                return
+        self.line_up(request, now)
+
+    def line_up(self, request: Request, now: float) -> None:
+        """A request waits; whoever calls this for a returned one calls `dispatch` afterwards."""
+        self.line.add(request)
+        if self.settings.queue_timeout:
+            self.deadlines.set(now + self.settings.queue_timeout, Kind.WAIT, request)
+
+    def dispatch(self, now: float) -> None:
+        """As long as there are a request and a free slot."""
+        while self.line and self.open:
+            worker = self.workers.free()
+            if worker is None:
+                return
+            request = self.line.pick()
+            self._give(worker, request, now)
+            self.workers.place(worker)
+            self._admission.relieve(request.client)
+
+    def freed(self, worker: Worker, now: float) -> None:
+        """One of a worker's slots is free again: the next in its window runs, and another request may come."""
+        if worker.window and not worker.concurrent:
+            head = next(iter(worker.window.values()))
+            if head is not None:
+                self._started(head, now)
+        if self.line and self.open and worker.home is self.workers.full:
+            request = self.line.pick()
+            self._give(worker, request, now)  # and it is full again
+            self._admission.relieve(request.client)
+            return
+        self.settle(worker, now)
+
+    def settle(self, worker: Worker, now: float) -> None:
+        """A worker's state or capacity has changed: put it where it belongs, and use what is free now."""
+        self.workers.place(worker)
+        if worker.leaving and not worker.window and not worker.left:
+            worker.left = True
+            self._out.send(worker, notice.LEFT)
+        self.dispatch(now)
+
+    def held(self) -> list[Request]:
+        """The requests that workers hold."""
+        windows = (worker.window.values() for worker in self.workers)
+        return [request for window in windows for request in window if request is not None]
+
+    def release(self, request: Request) -> None:
+        """No worker holds the request any more; its place in the window has been taken out or is a debt."""
+        request.worker = None
+        request.client.in_flight -= 1
+        self.in_flight -= 1
+
+    def become_debt(self, request: Request) -> None:
+        """A held request ends before its worker has answered: the slot stays taken until then (law 7)."""
+        worker = request.worker
+        assert worker is not None
+        worker.window[request.key] = None
+        worker.debts += 1
+        self.release(request)
+
+    def debt_paid(self, worker: Worker) -> None:
+        """A worker has answered a debt, which was taken out of its window; quarantine ends with the last one."""
+        worker.debts -= 1
+        if worker.quarantined and not worker.debts:
+            worker.quarantined = False
+            self._out.note("worker.restored", worker=worker)
+
+    def _give(self, worker: Worker, request: Request, now: float) -> None:
+        """Send a request to a worker under a new id (rule 24)."""
+        window = worker.window
+        request.dispatches += 1
+        number = request.seq << 16 | request.dispatches & 0xFFFF
+        request.key = key = self._id_prefix + number.to_bytes(8, "big")
+        request.worker = worker
+        if worker.concurrent or not window:
+            self._started(request, now)
+        window[key] = request
+        self.in_flight += 1
+        request.client.in_flight += 1
+        if not worker.outbox:
+            self._out.outgoing.append(worker)
+        worker.outbox += (key, request.raw)
+
+    def _started(self, request: Request, now: float) -> None:
+        request.started = now
+        if self.settings.request_timeout:
+            self.deadlines.set(now + self.settings.request_timeout, Kind.RUN, request)

@@ -1,0 +1,77 @@
+"""How requests end, and the account of it (law 3): received = replied + failed + dropped + queued + in flight.
+
+Every request that enters is counted here once, and ends here once: replied, failed or dropped. Layer 1, pure.
+Called by: `queue`.
+"""
+
+from __future__ import annotations
+
+from zqd.core.outputs import Outputs
+from zqd.core.peers import Client, Worker
+from zqd.core.request import Request, failure_reply
+from zqd.core.settings import QueueSettings
+from zqd.errors import FailureCode
+from zqd.stats import Counters, Histogram
+from zqd.zmtp.connection import LARGE
+
+
+class Ledger:
+    """Counters and histograms of one queue, and the only code that ends a request."""
+
+    __slots__ = ("_out", "counters", "run", "settings", "wait")
+
+    def __init__(self, out: Outputs, settings: QueueSettings) -> None:
+        self._out = out
+        self.settings = settings
+        self.counters = Counters()
+        self.wait = Histogram()
+        """From arrival to the start of the attempt that was answered, seconds."""
+        self.run = Histogram()
+        """Of that attempt, seconds."""
+
+    def received(self, client: Client) -> None:
+        """A request with a valid envelope has come in."""
+        self.counters.received += 1
+        client.received += 1
+
+    def replied(self, request: Request, worker: Worker, raw: bytes | bytearray, skip: int, now: float) -> None:
+        """The holder has answered: pass on `raw` without its first `skip` bytes."""
+        client = request.client
+        worker.replied += 1
+        self.wait.record(request.started - request.arrived, now)
+        self.run.record(now - request.started, now)
+        request.raw = b""
+        if client.gone:
+            self.counters.dropped += 1
+            return
+        self.counters.replied += 1
+        client.replied += 1
+        client.replied_at = now
+        if not client.outbox:
+            self._out.outgoing.append(client)
+        client.outbox.append(raw[skip:] if len(raw) < LARGE else memoryview(raw)[skip:])
+
+    def failed(self, request: Request, code: FailureCode, reason: str) -> None:
+        """It gets no reply; the client is told unless it has left (then the request is dropped)."""
+        if request.client.gone:
+            self.dropped(request)
+            return
+        self._out.note("request.failed", client=request.client, request=request.id, code=int(code), reason=reason)
+        self._fail(request.client, request.envelope, code, reason)
+        request.raw = b""
+
+    def refused(self, client: Client, envelope: bytes, code: FailureCode, reason: str) -> None:
+        """A message that fails as it comes in: it never waits."""
+        self.received(client)
+        self._out.note("request.refused", client=client, code=int(code), reason=reason)
+        self._fail(client, envelope, code, reason)
+
+    def dropped(self, request: Request) -> None:
+        """Its client has left: nobody is told."""
+        self.counters.dropped += 1
+        request.raw = b""
+
+    def _fail(self, client: Client, envelope: bytes, code: FailureCode, reason: str) -> None:
+        self.counters.failed += 1
+        if self.settings.on_failure == "error":
+            self._out.send(client, failure_reply(envelope, code, reason))

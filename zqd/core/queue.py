@@ -1,0 +1,365 @@
+"""The queue: **the** state machine of zqd, and the file to read first.
+
+It is told facts (a request arrived, a worker is lost, time passed) and orders (pause, stop), each with the loop's
+`now` in seconds, and decides what SEMANTICS says. It does no I/O: what is to be done lies in `out`
+(`core.outputs`), which its owner takes once a turn, and `deadline` says when to call `elapse`.
+
+    request() ─▶ admitted? ─▶ waiting line ─▶ a worker's window ─▶ reply() ─▶ replied
+                  └ no: client paused  ▲           └ lost, timed out ─▶ attempts left? no ─▶ failed
+                                       └─────────────────── returned ◀───────┘ yes
+
+Laws (`core.check` asserts them after every step of the tests):
+  1. A request is in exactly one place: waiting, or held by one worker. A worker is in exactly one collection.
+  2. Never a waiting request and a free slot at once, unless the queue is paused or the client is stalled.
+  3. received = replied + failed + dropped + queued + in flight.
+  4. Nothing that a peer sends raises: it is counted and noticed.
+  5. Only the holder of a dispatch answers it, under its id and the client's own envelope.
+  6. The order is that of `core.waiting`.
+  7. A slot is taken until that dispatch is answered or the worker is gone; a request that ended meanwhile is a debt.
+
+Layer 1, pure: no socket, no clock, no logger. Called by: `zqd.device`.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from zqd.core import notice
+from zqd.core.admission import Admission
+from zqd.core.deadlines import Kind
+from zqd.core.dispatch import ID_HEADER, ID_SIZE, KEY_SIZE, Dispatcher
+from zqd.core.ledger import Ledger
+from zqd.core.outputs import Ending, Outputs
+from zqd.core.peers import Client, Worker
+from zqd.core.request import NO_OPTIONS, Request, parse_options
+from zqd.core.settings import QueueSettings
+from zqd.core.waiting import WaitingLine
+from zqd.errors import FailureCode
+from zqd.zmtp.frames import EMPTY_MORE, Raw, envelope_of
+
+GRACE = 0.1  # seconds after its last reply in which a client's next request is still expected at a stop
+
+
+class State(enum.Enum):
+    """What the queue does, in the words of zqctl."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    DRAINING = "draining"
+    DRAINED = "drained"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+class Queue:
+    """One queue between its clients and its workers. `boot` is 8 bytes, random for each start of the process."""
+
+    def __init__(self, name: str, settings: QueueSettings, boot: bytes) -> None:
+        self.name = name
+        self.settings = settings
+        self.state = State.RUNNING
+        self.out = Outputs()
+        self.ledger = Ledger(self.out, settings)
+        self.clients: dict[Client, None] = {}
+        self.line = WaitingLine()
+        self.admission = Admission(self.line, self.out, settings)
+        self.dispatcher = Dispatcher(self.line, self.admission, self.out, settings, boot)
+        self.workers = self.dispatcher.workers
+        self._seq = 0
+        self._stopped_at = 0.0  # when the stop was ordered
+        self._stop_deadline: float | None = None
+        self._grace_until: float | None = None
+
+    # Facts about clients
+
+    def join_client(self, client: Client) -> None:
+        """A client's handshake is over."""
+        self.clients[client] = None
+        self.out.note("client.joined", client=client)
+
+    def request(self, client: Client, raw: Raw, now: float) -> bool:
+        """A client's message arrived. False: not now; offer it again when the client is in `out.resumed`."""
+        envelope = EMPTY_MORE if raw[:2] == EMPTY_MORE else envelope_of(raw)
+        if envelope is None:
+            self._malformed(client, "a request needs an empty frame and something after it")
+            return True
+        options = NO_OPTIONS
+        if envelope is not EMPTY_MORE:
+            try:
+                options = parse_options(envelope)
+            except ValueError as error:
+                self.ledger.refused(client, envelope, FailureCode.BAD_OPTIONS, str(error))
+                return True
+        if self.state is State.RUNNING or self.state is State.PAUSED:
+            if not self.admission.admits(client, len(raw)):
+                if self.settings.overload == "reject":
+                    self.ledger.refused(client, envelope, FailureCode.NO_CAPACITY, "the queue is full")
+                    return True
+                self.admission.hold(client, len(raw))
+                return False
+        elif self.state is State.DRAINING or self.state is State.DRAINED:
+            self.admission.hold(client, 0)
+            return False
+        elif self.state is State.STOPPED or (client.outstanding and now > self._stopped_at):
+            self.ledger.refused(client, envelope, FailureCode.NO_CAPACITY, "stopping")
+            return True
+
+        self._seq += 1
+        request = Request(self._seq, client, raw, envelope, options, now)
+        self.ledger.received(client)
+        if options.timeout is not None:
+            self.dispatcher.deadlines.set(now + options.timeout, Kind.CLIENT, request)
+        self.dispatcher.enter(request, now)
+        return True
+
+    def oversize_request(self, client: Client, envelope: bytes) -> None:
+        """A client's message passed `max_message_size` and was discarded (rule 15)."""
+        reason = f"larger than {self.settings.max_message_size} bytes"
+        self.ledger.refused(client, envelope, FailureCode.TOO_LARGE, reason)
+
+    def unfinished(self, client: Client, size: int) -> bool:
+        """`size` bytes are held of a client's unfinished message. False: do not read on until it is resumed."""
+        return self.admission.grown(client, size)
+
+    def unsent(self, client: Client, size: int, now: float) -> None:
+        """`size` bytes of replies wait until the client reads them (rule 19)."""
+        bound = self.settings.max_unsent
+        if client.stalled:
+            if not bound or size <= bound // 2:
+                self.line.unstall(client)
+                self.out.note("client.resumed", client=client)
+                if not client.paused:
+                    self.out.resumed.append(client)
+                self.dispatcher.dispatch(now)
+        elif bound and size > bound:
+            self.line.stall(client)
+            self.out.note("client.stalled", client=client, unsent=size)
+
+    def client_left(self, client: Client, now: float) -> None:
+        """A client's connection has ended, whoever ended it (rule 16)."""
+        client.gone = True
+        del self.clients[client]
+        self.admission.forget(client)
+        if self.settings.on_client_left == "drop":
+            for request in self.line.of_client(client):
+                self.line.remove(request)
+                self.ledger.dropped(request)
+        elif client.stalled:
+            self.line.unstall(client)
+            self.dispatcher.dispatch(now)
+        self.out.note("client.left", client=client)
+        self.admission.relieve(None)
+        self._wind_down(client)
+
+    # Facts about workers
+
+    def join_worker(self, worker: Worker, now: float) -> None:
+        """A worker's handshake is over."""
+        self.out.note("worker.joined", worker=worker)
+        self.dispatcher.settle(worker, now)
+
+    def reply(self, worker: Worker, raw: bytes | bytearray, now: float) -> None:
+        """A worker's message arrived."""
+        try:
+            request = worker.window.pop(bytes(raw[:KEY_SIZE]))
+        except KeyError:
+            self._other_message(worker, raw, now)
+            return
+        if request is None:
+            self.ledger.counters.late += 1
+            self.dispatcher.debt_paid(worker)
+        else:
+            self.dispatcher.release(request)
+            if raw.startswith(request.envelope, KEY_SIZE):
+                self.ledger.replied(request, worker, raw, KEY_SIZE, now)
+            else:
+                reason = "the worker's reply has another envelope"
+                self.ledger.failed(request, FailureCode.WORKER_LOST, reason)
+            if self.state is not State.RUNNING:
+                self._wind_down(request.client)
+        self.dispatcher.freed(worker, now)
+
+    def oversize_reply(self, worker: Worker, envelope: bytes, now: float) -> None:
+        """A worker's message passed `max_message_size` and was discarded; its envelope begins with an id (rule 15)."""
+        reason = f"the reply is larger than {self.settings.max_message_size} bytes"
+        self._answer_with_failure(worker, envelope[:KEY_SIZE], FailureCode.WORKER_LOST, reason, now)
+
+    def worker_left(self, worker: Worker, now: float) -> None:
+        """A worker's connection has ended, whoever ended it: what it held goes to others (rules 9, 10)."""
+        worker.gone = True
+        self.workers.remove(worker)
+        held = list(worker.window.values())
+        worker.window.clear()
+        worker.debts = 0
+        requests = [request for request in held if request is not None]
+        self.out.note("worker.lost" if requests else "worker.left", worker=worker, in_flight=len(requests))
+        for place, request in enumerate(held):
+            if request is not None:
+                self.dispatcher.release(request)
+                charged = place == 0 or worker.concurrent
+                self._return(request, FailureCode.WORKER_LOST, "worker lost", now, charged=charged)
+        self.dispatcher.dispatch(now)
+
+    # Time
+
+    @property
+    def deadline(self) -> float | None:
+        """When `elapse` should be called, if nothing else happens; may be early."""
+        times = (self.dispatcher.deadlines.next, self._stop_deadline, self._grace_until)
+        return min((time for time in times if time is not None), default=None)
+
+    def elapse(self, now: float) -> None:
+        """Time has passed: end what has come due."""
+        for kind, request in self.dispatcher.deadlines.due(now):
+            if kind is Kind.RUN:
+                self._run_timed_out(request, now)
+            else:
+                reason = "waited too long" if kind is Kind.WAIT else "the client's own time-out"
+                self._fail_in_place(request, FailureCode.TIMED_OUT, reason)
+        if self._grace_until is not None and now >= self._grace_until:
+            self._end_quiet_clients(now)
+        if self._stop_deadline is not None and now >= self._stop_deadline:
+            self._stop_deadline = self._grace_until = None
+            self.state = State.STOPPED
+            for request in [*self.line, *self.dispatcher.held()]:
+                self._fail_in_place(request, FailureCode.NO_CAPACITY, "stopping")
+            for client in self.clients:
+                self._end_client(client)
+
+    # Orders
+
+    def stop(self, now: float) -> None:
+        """Dispatch and answer what was read, end each client with its last reply (rule 22)."""
+        self.state = State.STOPPING
+        self.dispatcher.open = True
+        self._stopped_at = now
+        self._stop_deadline = now + self.settings.drain_timeout if self.settings.drain_timeout else None
+        self._grace_until = now
+        self.out.note("queue.stopping", queued=self.line.size, in_flight=self.dispatcher.in_flight)
+        self.admission.lift()
+        self.dispatcher.dispatch(now)
+
+    # Returns and failures
+
+    def _return(self, request: Request, code: FailureCode, reason: str, now: float, *, charged: bool) -> None:
+        """An attempt is over without an answer: back into the line, or failed when all attempts are spent."""
+        request.attempts += charged
+        if request.client.gone:
+            self.ledger.dropped(request)
+            return
+        if request.attempts >= (request.options.attempts or self.settings.max_attempts):
+            self.ledger.failed(request, code, reason)
+            self._wind_down(request.client)
+            return
+        if charged:
+            self.ledger.counters.retried += 1
+            self.out.note("request.retried", client=request.client, request=request.id, attempts=request.attempts)
+        self.dispatcher.line_up(request, now)
+
+    def _run_timed_out(self, request: Request, now: float) -> None:
+        """The running attempt took too long: its worker gets nothing until it has answered (rule 11)."""
+        worker = request.worker
+        assert worker is not None
+        worker.quarantined = True
+        self.out.note("worker.quarantined", worker=worker, request=request.id)
+        behind = [] if worker.concurrent else [held for held in worker.window.values() if held not in (None, request)]
+        self.dispatcher.become_debt(request)
+        self._return(request, FailureCode.TIMED_OUT, "ran too long", now, charged=True)
+        for held in behind:
+            assert held is not None
+            self.dispatcher.become_debt(held)
+            self._return(held, FailureCode.TIMED_OUT, "ran too long", now, charged=False)
+        self.dispatcher.settle(worker, now)
+
+    def _fail_in_place(self, request: Request, code: FailureCode, reason: str) -> None:
+        """Fail a request wherever it is; a worker that holds it owes a debt."""
+        if request.waiting:
+            self.line.remove(request)
+        else:
+            self.dispatcher.become_debt(request)
+        self.ledger.failed(request, code, reason)
+        self.admission.relieve(request.client)
+        self._wind_down(request.client)
+
+    def _answer_with_failure(self, worker: Worker, key: bytes, code: FailureCode, reason: str, now: float) -> None:
+        """A worker has answered the dispatch `key`, but not with a reply; it is not retried."""
+        if key not in worker.window:
+            self._orphan(worker, key)
+            return
+        request = worker.window.pop(key)
+        if request is None:
+            self.ledger.counters.late += 1
+            self.dispatcher.debt_paid(worker)
+        else:
+            self.dispatcher.release(request)
+            self.ledger.failed(request, code, reason)
+            self._wind_down(request.client)
+        self.dispatcher.freed(worker, now)
+
+    # What else a worker may send
+
+    def _other_message(self, worker: Worker, raw: bytes | bytearray, now: float) -> None:
+        """A message that does not begin with the id of a dispatch that the worker holds (law 5, rule 26)."""
+        if raw.startswith(notice.PREFIX):
+            try:
+                told = notice.parse(raw)
+            except ValueError as error:
+                self._break_off(worker, str(error))
+                return
+            if isinstance(told, notice.Hello):
+                self._hello(worker, told, now)
+            elif isinstance(told, notice.Fail):
+                self._answer_with_failure(worker, ID_HEADER + told.id, told.code, told.reason, now)
+            else:
+                worker.leaving = worker.draining = True
+                self.dispatcher.settle(worker, now)
+        elif raw[1] == ID_SIZE and raw[0] <= 1:
+            # The id as the last frame: an answer without the envelope.
+            reason = "the worker's reply has no envelope"
+            self._answer_with_failure(worker, ID_HEADER + bytes(raw[2:KEY_SIZE]), FailureCode.WORKER_LOST, reason, now)
+        else:
+            self._break_off(worker, "a reply must begin with the 16-byte frame that the request began with")
+
+    def _hello(self, worker: Worker, hello: notice.Hello, now: float) -> None:
+        worker.name = hello.name or worker.name
+        worker.pid, worker.unit, worker.handler, worker.held = hello.pid, hello.unit, hello.handler, hello.held
+        if hello.capacity is not None:
+            worker.capacity = min(hello.capacity, self.settings.max_capacity)
+            worker.concurrent = True
+        self.out.note("worker.hello", worker=worker, pid=hello.pid, capacity=worker.capacity)
+        self.dispatcher.settle(worker, now)
+
+    def _orphan(self, worker: Worker, key: bytes) -> None:
+        self.ledger.counters.orphaned += 1
+        self.out.note("reply.orphaned", worker=worker, request=key[2:16].hex())
+
+    def _break_off(self, worker: Worker, reason: str) -> None:
+        self._malformed(worker, reason)
+        self.out.close(worker, Ending.NOW)
+
+    def _malformed(self, peer: Client | Worker, reason: str) -> None:
+        self.ledger.counters.malformed += 1
+        self.out.note("message.malformed", peer=peer, reason=reason)
+
+    # Ending clients
+
+    def _wind_down(self, client: Client) -> None:
+        """A request of `client` has ended, or the client itself: a stop goes on by it."""
+        if self.state is State.STOPPING and not client.outstanding and not client.gone:
+            self._end_client(client)
+
+    def _end_client(self, client: Client) -> None:
+        if not client.ended:
+            client.ended = True
+            self.out.close(client, Ending.GRACEFUL)
+
+    def _end_quiet_clients(self, now: float) -> None:
+        """At a stop: clients with nothing outstanding go, those that were just answered a little later."""
+        self._grace_until = None
+        for client in self.clients:
+            if client.outstanding or client.ended:
+                continue
+            if now - client.replied_at >= GRACE or now - self._stopped_at >= GRACE:
+                self._end_client(client)
+            else:
+                self._grace_until = self._stopped_at + GRACE

@@ -1,0 +1,188 @@
+"""The waiting line: which request is dispatched next (law 6).
+
+    priority 9 ─ returned ─▶ turns: client c3 [r7 r9], client c1 [r4] …      every 8th pick:
+    priority 5 ─ returned ─▶ turns: client c2 [r1 r2 r3] …                   the oldest of all
+
+Highest priority first; in a priority the returned requests by arrival, then the clients in turns, one request each, a
+client's own first come first served. Every eighth pick is the oldest request of all, so that none starves.
+
+A stalled client's requests (rule 19) are set aside and count as waiting, but are not picked. Layer 1, pure.
+Called by: `queue`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+
+from zqd.core.peers import Client
+from zqd.core.request import HIGHEST_PRIORITY, Request
+
+OLDEST_EVERY = 8
+
+
+class Lane:
+    """The waiting requests of one priority."""
+
+    __slots__ = ("returned", "turns")
+
+    def __init__(self) -> None:
+        self.returned: list[tuple[int, Request]] = []
+        """A heap of (seq, request): those that were dispatched before."""
+        self.turns: OrderedDict[Client, deque[Request]] = OrderedDict()
+        """The ring: whose turn it is first."""
+
+
+class WaitingLine:
+    """All waiting requests of one queue."""
+
+    __slots__ = ("_arrivals", "_lanes", "_picks", "_stalled", "_stalled_size", "bytes", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        """Waiting requests, those of stalled clients included."""
+        self.bytes = 0
+        """Their bytes."""
+        self._lanes = [Lane() for _ in range(HIGHEST_PRIORITY + 1)]
+        self._stalled: dict[Client, list[Request]] = {}
+        self._stalled_size = 0
+        self._arrivals: list[tuple[int, Request]] = []  # a heap by seq; entries that wait no more are passed over
+        self._picks = 0
+
+    def __bool__(self) -> bool:
+        """True while `pick` would find a request."""
+        return self.size > self._stalled_size
+
+    def __iter__(self) -> Iterator[Request]:
+        """All waiting requests, in no particular order."""
+        for lane in self._lanes:
+            for _, request in lane.returned:
+                yield request
+            for requests in lane.turns.values():
+                yield from requests
+        for requests_aside in self._stalled.values():
+            yield from requests_aside
+
+    def add(self, request: Request) -> None:
+        """A request waits, for the first time or again after a dispatch."""
+        client = request.client
+        request.waiting = True
+        client.waiting += 1
+        self.size += 1
+        self.bytes += len(request.raw)
+        if client.stalled:
+            self._stalled.setdefault(client, []).append(request)
+            self._stalled_size += 1
+        else:
+            self._line_up(request)
+
+    def pick(self) -> Request:
+        """Take the request that is next; there must be one."""
+        self._picks += 1
+        if self._picks % OLDEST_EVERY == 0:
+            oldest = self.oldest()
+            assert oldest is not None
+            self.remove(oldest)
+            return oldest
+        for lane in reversed(self._lanes):
+            if lane.returned:
+                request = heapq.heappop(lane.returned)[1]
+                break
+            if lane.turns:
+                client, requests = lane.turns.popitem(last=False)
+                request = requests.popleft()
+                if requests:
+                    lane.turns[client] = requests
+                break
+        else:
+            raise LookupError("pick from an empty waiting line")
+        self._forget(request)
+        return request
+
+    def oldest(self) -> Request | None:
+        """The request that arrived first among those that `pick` may take."""
+        arrivals = self._arrivals
+        while arrivals and not (arrivals[0][1].waiting and not arrivals[0][1].client.stalled):
+            heapq.heappop(arrivals)
+        return arrivals[0][1] if arrivals else None
+
+    def remove(self, request: Request) -> None:
+        """Take one particular request out; it must be waiting."""
+        client = request.client
+        if client.stalled:
+            aside = self._stalled[client]
+            aside.remove(request)
+            self._stalled_size -= 1
+            if not aside:
+                del self._stalled[client]
+        else:
+            lane = self._lanes[request.options.priority]
+            if request.dispatches:
+                lane.returned.remove((request.seq, request))
+                heapq.heapify(lane.returned)
+            else:
+                requests = lane.turns[client]
+                requests.remove(request)
+                if not requests:
+                    del lane.turns[client]
+        self._forget(request)
+
+    def of_client(self, client: Client) -> list[Request]:
+        """A client's waiting requests, oldest first."""
+        if not client.waiting:
+            return []
+        found = list(self._stalled.get(client, ()))
+        if not client.stalled:
+            for lane in self._lanes:
+                found.extend(request for _, request in lane.returned if request.client is client)
+                found.extend(lane.turns.get(client, ()))
+        return sorted(found, key=_arrival)
+
+    def stall(self, client: Client) -> None:
+        """Set a client's requests aside (rule 19)."""
+        requests = self.of_client(client)
+        for lane in self._lanes:
+            lane.turns.pop(client, None)
+            kept = [entry for entry in lane.returned if entry[1].client is not client]
+            if len(kept) < len(lane.returned):
+                heapq.heapify(kept)
+                lane.returned = kept
+        client.stalled = True
+        if requests:
+            self._stalled[client] = requests
+            self._stalled_size += len(requests)
+
+    def unstall(self, client: Client) -> None:
+        """Line a client's requests up again, at the end of the ring."""
+        client.stalled = False
+        requests = self._stalled.pop(client, [])
+        self._stalled_size -= len(requests)
+        for request in requests:
+            self._line_up(request)
+
+    def _line_up(self, request: Request) -> None:
+        lane = self._lanes[request.options.priority]
+        if request.dispatches:
+            heapq.heappush(lane.returned, (request.seq, request))
+        else:
+            requests = lane.turns.get(request.client)
+            if requests is None:
+                lane.turns[request.client] = deque((request,))
+            else:
+                requests.append(request)
+        arrivals = self._arrivals
+        heapq.heappush(arrivals, (request.seq, request))
+        if len(arrivals) > 2 * self.size + 64:
+            live = {entry[0]: entry for entry in arrivals if entry[1].waiting and not entry[1].client.stalled}
+            self._arrivals = sorted(live.values(), key=lambda entry: entry[0])
+
+    def _forget(self, request: Request) -> None:
+        request.waiting = False
+        request.client.waiting -= 1
+        self.size -= 1
+        self.bytes -= len(request.raw)
+
+
+def _arrival(request: Request) -> int:
+    return request.seq

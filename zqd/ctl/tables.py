@@ -1,0 +1,251 @@
+"""Answers laid out for people: tables that line up, times with their units, nothing that could upset a terminal.
+
+Pure: takes what `--json` would print and returns text. A command without a view of its own here is laid out by the shape of its
+result, so a new row of COMMANDS can be used at once. Called by `zqd.ctl.program`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+Row = Mapping[str, Any]
+
+GAP = 2
+NARROWEST = 8
+"""A column of text is never clipped to less than this, however narrow the terminal is."""
+
+
+# Values ---------------------------------------------------------------------------------------------------------------
+
+
+def plain(value: object) -> str:
+    """Return `value` as text of one line. Names come from peers: whatever does not print is escaped, and None is a dash."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return " ".join(map(plain, value)) or "-"
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def duration(seconds: Any) -> str:
+    """Seconds in the two units that matter: `1.2 s`, `42 s`, `2 h 5 min`."""
+    if not _is_number(seconds):
+        return plain(seconds)
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return _two_units(minutes, "min", rest, "s")
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return _two_units(hours, "h", minutes, "min")
+    return _two_units(hours // 24, "d", hours % 24, "h")
+
+
+def latency(milliseconds: Any) -> str:
+    """Milliseconds to about two digits: `0.03 ms`, `1.2 ms`, `250 ms`; from a second on as a duration."""
+    if not _is_number(milliseconds):
+        return plain(milliseconds)
+    if milliseconds >= 999.5:
+        return duration(milliseconds / 1000)
+    if milliseconds >= 9.95:
+        return f"{milliseconds:.0f} ms"
+    return f"{milliseconds:.1f} ms" if milliseconds >= 0.095 else f"{milliseconds:.2f} ms"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _two_units(large: int, large_unit: str, small: int, small_unit: str) -> str:
+    return f"{large} {large_unit} {small} {small_unit}" if small else f"{large} {large_unit}"
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+class Column(NamedTuple):
+    """A column: its heading, and the row's key (`wait_ms.p50` for a nested one) with how to show what stands there."""
+
+    heading: str
+    key: str
+    show: Callable[[Any], str] = plain
+
+    def cell(self, row: Row) -> tuple[str, bool]:
+        """What stands in the row, and whether it is a quantity, to be aligned to the right. A missing one is a None."""
+        value: Any = row
+        for part in self.key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return self.show(value), value is None or _is_number(value)
+
+
+def table(columns: Sequence[Column], rows: Iterable[Row], width: int | None = None) -> str:
+    """Lay `rows` out under the headings. In a terminal of `width` columns the longest texts are clipped, never the numbers."""
+    cells = [[column.cell(row) for column in columns] for row in rows]
+    right = [bool(cells) and all(line[at][1] for line in cells) for at in range(len(columns))]
+    lines = [[column.heading for column in columns], *([text for text, _ in line] for line in cells)]
+    widths = [max(_width(line[at]) for line in lines) for at in range(len(columns))]
+    if width is not None:
+        _shrink(widths, [at for at, is_right in enumerate(right) if not is_right], width)
+    return "".join((" " * GAP).join(map(_fit, line, widths, right)).rstrip() + "\n" for line in lines)
+
+
+def _shrink(widths: list[int], texts: list[int], width: int) -> None:
+    """Take from the widest columns of text until the line fits, or none has anything left to give."""
+    excess = sum(widths) + GAP * (len(widths) - 1) - width
+    while excess > 0 and texts:
+        widest = max(texts, key=widths.__getitem__)
+        if widths[widest] <= NARROWEST:
+            return
+        widths[widest] -= 1
+        excess -= 1
+
+
+def _fit(text: str, width: int, right: bool) -> str:
+    if _width(text) > width:
+        while _width(text) > width - 1:
+            text = text[:-1]
+        text += "…"
+    padding = " " * (width - _width(text))
+    return padding + text if right else text + padding
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal `text` takes: East Asian wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
+
+
+# Views ----------------------------------------------------------------------------------------------------------------
+
+QUEUE = Column("QUEUE", "name")
+
+NOW = (
+    QUEUE,
+    Column("STATE", "state"),
+    Column("WORKERS", "workers"),
+    Column("IDLE", "idle_workers"),
+    Column("CLIENTS", "clients"),
+    Column("QUEUED", "queued"),
+    Column("IN FLIGHT", "in_flight"),
+    Column("OLDEST WAIT", "oldest_wait_s", duration),
+)
+SINCE_START = (
+    QUEUE,
+    Column("RECEIVED", "received"),
+    Column("REPLIED", "replied"),
+    Column("FAILED", "failed"),
+    Column("DROPPED", "dropped"),
+    Column("RETRIED", "retried"),
+    Column("ORPHANED", "orphaned"),
+    Column("LATE", "late"),
+    Column("MALFORMED", "malformed"),
+)
+LATENCIES = (
+    QUEUE,
+    *(
+        Column(f"{heading} {quantile.upper()}", f"{key}.{quantile}", latency)
+        for heading, key in (("WAIT", "wait_ms"), ("RUN", "run_ms"))
+        for quantile in ("p50", "p99", "max")
+    ),
+)
+ENDPOINTS = (QUEUE, Column("FRONTEND", "frontend"), Column("BACKEND", "backend"))
+WORKERS = (
+    Column("ID", "id"),
+    Column("NAME", "name"),
+    Column("QUEUE", "queue"),
+    Column("ADDRESS", "address"),
+    Column("PID", "pid"),
+    Column("STATE", "state"),
+    Column("IN FLIGHT", "in_flight"),
+    Column("OLDEST", "oldest_s", duration),
+    Column("REPLIED", "replied"),
+    Column("CONNECTED", "connected_s", duration),
+)
+CLIENTS = (
+    Column("ID", "id"),
+    Column("NAME", "name"),
+    Column("QUEUE", "queue"),
+    Column("ADDRESS", "address"),
+    Column("STATE", "state"),
+    Column("QUEUED", "queued"),
+    Column("IN FLIGHT", "in_flight"),
+    Column("OLDEST", "oldest_s", duration),
+    Column("RECEIVED", "received"),
+    Column("REPLIED", "replied"),
+    Column("CONNECTED", "connected_s", duration),
+)
+
+
+def render(command: str, args: Row, result: Any, width: int | None = None) -> str:
+    """Return the text for a command's result, each line ended; `width` is the terminal's, None if there is none."""
+    view = VIEWS.get(command, _by_shape)
+    return view(result, args, width)
+
+
+def _status(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001 - every view has this form
+    heading = (
+        f"zqd {plain(result['version'])}, pid {plain(result['pid'])}, {plain(result['state'])},"
+        f" up {duration(result['uptime_s'])}\n"
+    )
+    return "\n".join(
+        [heading, *(table(columns, result["queues"], width) for columns in (NOW, SINCE_START, LATENCIES))]
+    )
+
+
+def _queues(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
+    return "\n".join(table(columns, result, width) for columns in (ENDPOINTS, NOW, SINCE_START, LATENCIES))
+
+
+def _workers(result: Any, args: Row, width: int | None) -> str:
+    return table(WORKERS, result, width) if result else _nobody("workers", args)
+
+
+def _clients(result: Any, args: Row, width: int | None) -> str:
+    return table(CLIENTS, result, width) if result else _nobody("clients", args)
+
+
+def _nobody(who: str, args: Row) -> str:
+    queue = args.get("queue")
+    return f"no {who} connected" + (f" to queue {plain(queue)}" if queue else "") + "\n"
+
+
+def _ping(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
+    return f"zqd answers, pid {plain(result['pid'])}\n"
+
+
+def _version(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
+    return f"zqd {plain(result['version'])}, control protocol {plain(result['protocol'])}\n"
+
+
+def _by_shape(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
+    """A list of objects is a table, an object a line for each key, anything else a line."""
+    if isinstance(result, Mapping):
+        return "".join(f"{plain(key)}: {plain(value)}\n" for key, value in result.items())
+    if isinstance(result, list) and result and all(isinstance(row, Mapping) for row in result):
+        keys = dict.fromkeys(key for row in result for key in row)
+        return table([Column(plain(key).replace("_", " ").upper(), key) for key in keys], result, width)
+    if isinstance(result, list):
+        return "".join(f"{plain(item)}\n" for item in result) or "none\n"
+    return f"{plain(result)}\n" if result is not None else ""
+
+
+VIEWS: dict[str, Callable[[Any, Row, int | None], str]] = {
+    "status": _status,
+    "queues": _queues,
+    "workers": _workers,
+    "clients": _clients,
+    "ping": _ping,
+    "version": _version,
+}

@@ -1,0 +1,192 @@
+"""Endpoints: what `tcp://127.0.0.1:5559` and `ipc:///run/zqd/x.sock` mean, and the listening sockets behind them.
+
+Layer 2: sockets and paths, nothing of the protocol. Called by: `config` (parse), `device` and `daemon` (bind).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import ipaddress
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from zqd.errors import UnavailableError
+
+BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
+MAX_PATH = 107  # bytes of a unix socket's path (unix(7))
+KEEPALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}  # seconds, seconds, probes
+
+
+@dataclass(frozen=True, slots=True)
+class TcpEndpoint:
+    """`tcp://ADDRESS:PORT`; port 0 lets the kernel choose, address 0.0.0.0 or :: means every one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"tcp://[{self.host}]:{self.port}" if ":" in self.host else f"tcp://{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Only this machine reaches it."""
+        return ipaddress.ip_address(self.host).is_loopback
+
+
+@dataclass(frozen=True, slots=True)
+class IpcEndpoint:
+    """`ipc://PATH`, a unix stream socket; the path is absolute."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"ipc://{self.path}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Only this machine reaches it."""
+        return True
+
+
+Endpoint = TcpEndpoint | IpcEndpoint
+
+
+def parse(text: str) -> Endpoint:
+    """The endpoint that `text` names, as libzmq writes them; ValueError says what is wrong and what is expected."""
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme == "tcp":
+        return _parse_tcp(text, rest)
+    if separator and scheme == "ipc":
+        return _parse_ipc(text, rest)
+    raise ValueError(f"{text!r} is no endpoint: expected tcp://ADDRESS:PORT or ipc:///PATH")
+
+
+def _parse_tcp(text: str, rest: str) -> TcpEndpoint:
+    host, _, port = rest.rpartition(":")
+    if port == "*":
+        port = "0"
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{text!r} has no port: expected tcp://ADDRESS:PORT with a port from 0 to 65535")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{text!r}: an IPv6 address stands in brackets, as in tcp://[::1]:{port}")
+    host = {"*": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)  # noqa: S104 - what the operator wrote
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise ValueError(f"{text!r}: {host!r} is no IP address; expected one of this machine's, or *") from None
+    return TcpEndpoint(str(address), int(port))
+
+
+def _parse_ipc(text: str, path: str) -> IpcEndpoint:
+    if not path.startswith("/") or "\0" in path or path.endswith("/"):
+        raise ValueError(f"{text!r} has no absolute path: expected ipc:///PATH")
+    if len(os.fsencode(path)) > MAX_PATH:
+        raise ValueError(f"{text!r} is too long: the path of a unix socket has at most {MAX_PATH} bytes")
+    return IpcEndpoint(os.path.normpath(path))
+
+
+class Listener:
+    """A listening, non-blocking socket and the path that it made, if it made one."""
+
+    __slots__ = ("_inode", "endpoint", "socket")
+
+    def __init__(self, sock: socket.socket, endpoint: Endpoint, inode: tuple[int, int] | None = None) -> None:
+        self.socket = sock
+        self.endpoint = endpoint
+        """Where it listens, with the port that the kernel chose."""
+        self._inode = inode
+
+    def close(self) -> None:
+        """Stop listening; the path is removed if it is still ours (rule 28)."""
+        self.socket.close()
+        if self._inode is not None and isinstance(self.endpoint, IpcEndpoint):
+            with contextlib.suppress(OSError):
+                if _inode_of(self.endpoint.path) == self._inode:
+                    os.unlink(self.endpoint.path)
+            self._inode = None
+
+
+def bind(endpoint: Endpoint, *, mode: int | None = None) -> Listener:
+    """Listen there; UnavailableError says in one line why that cannot be. `mode` is of the file of an ipc endpoint."""
+    try:
+        return _bind_tcp(endpoint) if isinstance(endpoint, TcpEndpoint) else _bind_ipc(endpoint, mode)
+    except OSError as error:
+        reason = "something else listens there already" if error.errno == errno.EADDRINUSE else error.strerror
+        raise UnavailableError(f"cannot listen at {endpoint}: {reason}") from error
+
+
+def _bind_tcp(endpoint: TcpEndpoint) -> Listener:
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Accepted sockets inherit these, which saves system calls for each of them.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE.items():
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        sock.bind((endpoint.host, endpoint.port))
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return Listener(sock, TcpEndpoint(endpoint.host, sock.getsockname()[1]))
+
+
+def _bind_ipc(endpoint: IpcEndpoint, mode: int | None) -> Listener:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        if mode is not None:
+            os.fchmod(sock.fileno(), mode)  # before the bind: the file never has another mode
+        with _directory_locked(os.path.dirname(endpoint.path)):
+            _clear_way(endpoint.path)
+            sock.bind(endpoint.path)
+            inode = _inode_of(endpoint.path)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return Listener(sock, endpoint, inode)
+
+
+def _clear_way(path: str) -> None:
+    """Remove a dead socket file; raise OSError where somebody listens, or where the file is something else."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise OSError(errno.EEXIST, "a file is in the way that is no socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except BlockingIOError:  # its backlog is full: it lives
+            pass
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+@contextlib.contextmanager
+def _directory_locked(path: str) -> Iterator[None]:
+    """Keep two starting daemons from taking each other's fresh socket for a dead one."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
+
+
+def _inode_of(path: str) -> tuple[int, int]:
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino

@@ -1,0 +1,127 @@
+"""The loop: one thread waits for descriptors and timers, and calls who asked for them.
+
+    turn:  wait ─▶ ready descriptors ─▶ what was put off ─▶ timers ─▶ every part settles (its queue's outputs)
+
+Layer 3; knows epoll and the clock, nothing of queues or protocols. Called by: `daemon`; used by all shells.
+"""
+
+from __future__ import annotations
+
+import heapq
+import select
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+EVENTS_PER_TURN = 1024
+
+
+class Part(Protocol):
+    """What takes part in every turn: a device."""
+
+    def settle(self) -> None:
+        """Do what the turn has left to do."""
+        ...
+
+    @property
+    def deadline(self) -> float | None:
+        """When `settle` should be called even if nothing happens (monotonic seconds)."""
+        ...
+
+
+class Timer:
+    """One call at a time to come; `cancel` takes it back."""
+
+    __slots__ = ("callback", "when")
+
+    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+        self.when = when
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        """Never call it (its place is freed later)."""
+        self.callback = None
+
+
+class Loop:
+    """Descriptors, timers and parts. All state of the daemon belongs to this one thread."""
+
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+        """The time of this turn, monotonic seconds; read once a turn."""
+        self.parts: list[Part] = []
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._timer_number = 0
+        self._cancelled_allowed = 1024
+        self._put_off: list[Callable[[], None]] = []
+
+    def close(self) -> None:
+        """Give back the epoll descriptor."""
+        self._epoll.close()
+
+    def register(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
+        """Call `handler(events)` whenever `fd` is ready; EPOLLHUP and EPOLLERR always count."""
+        self._epoll.register(fd, events)
+        self._handlers[fd] = handler
+
+    def modify(self, fd: int, events: int) -> None:
+        """Wait for other events of a registered descriptor."""
+        self._epoll.modify(fd, events)
+
+    def unregister(self, fd: int) -> None:
+        """Forget a descriptor, before it is closed."""
+        del self._handlers[fd]
+        self._epoll.unregister(fd)
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Call back once at `when` (monotonic seconds) or soon after."""
+        timer = Timer(when, callback)
+        self._timer_number += 1
+        heapq.heappush(self._timers, (when, self._timer_number, timer))
+        if len(self._timers) > self._cancelled_allowed:
+            self._timers = [entry for entry in self._timers if entry[2].callback is not None]
+            heapq.heapify(self._timers)
+            self._cancelled_allowed = max(1024, 2 * len(self._timers))
+        return timer
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call back in the next turn, which then does not wait."""
+        self._put_off.append(callback)
+
+    def turn(self) -> None:
+        """Wait until there is something to do, and do it."""
+        ready = self._epoll.poll(self._patience(), EVENTS_PER_TURN)
+        self.now = time.monotonic()
+        handlers = self._handlers
+        for fd, events in ready:
+            handler = handlers.get(fd)
+            if handler is not None:  # else closed by one before it
+                handler(events)
+        if self._put_off:
+            callbacks, self._put_off = self._put_off, []
+            for callback in callbacks:
+                callback()
+        timers = self._timers
+        while timers and timers[0][0] <= self.now:
+            timer = heapq.heappop(timers)[2]
+            if timer.callback is not None:
+                timer.callback()
+            timers = self._timers
+        for part in self.parts:
+            part.settle()
+
+    def _patience(self) -> float | None:
+        """How long to wait, seconds; None for ever."""
+        if self._put_off:
+            return 0
+        timers = self._timers
+        while timers and timers[0][2].callback is None:
+            heapq.heappop(timers)
+        wake = timers[0][0] if timers else None
+        for part in self.parts:
+            deadline = part.deadline
+            if deadline is not None and (wake is None or deadline < wake):
+                wake = deadline
+        return None if wake is None else max(0.0, wake - time.monotonic())

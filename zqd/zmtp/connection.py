@@ -1,0 +1,433 @@
+"""One ZMTP connection without I/O: bytes in, whole raw messages out, an outbox for what the protocol says.
+
+    receive(bytes) ─▶ greeting ─▶ handshake ─▶ traffic ─▶ [raw message, …]
+                          └───── answers ──────────┴──▶ outbox
+
+The accepting side of ZMTP 3.0 and 3.1 (RFC 23, RFC 37) and of 2.0 (RFC 15), told apart as RFC 23 "Backwards
+interoperability" says: signature and major version are sent at once, the rest when the peer's major is known.
+
+What a peer does wrong is never raised: it ends up in `error`, after the messages that came before it, and the owner
+then flushes the outbox (it may hold an ERROR command) and closes. Cost is linear in the bytes, however they are cut:
+what has been scanned is not scanned again, and a buffer only grows at its end.
+
+Layer 1, pure; knows no socket and no clock. Called by: `zqd.link`.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from zqd.zmtp import handshake
+from zqd.zmtp.frames import COMMAND, LONG, MORE, Raw, encode_frame, envelope_of, frame_bounds, unpack_size
+from zqd.zmtp.handshake import Cipher, HandshakeError, Mechanism
+
+BATCH = 1024  # most messages that one call returns: bounds the memory that tiny messages blow up to
+LARGE = 1 << 16  # bytes; from here on a message is handed over without a copy where it can be
+MAX_COMMANDS_WITHIN = 64  # commands between the frames of one message, per call: each costs a move of the rest
+ANNOUNCED_FACTOR = 16  # a message announced larger than this many times the limit closes the connection (rule 15)
+
+
+class Oversize:
+    """Stands for a message that was larger than the limit and has been discarded (rule 15)."""
+
+    __slots__ = ("announced", "envelope")
+
+    def __init__(self, envelope: bytes, announced: int) -> None:
+        self.envelope = envelope
+        """The frames up to and including the first empty one, raw."""
+        self.announced = announced
+        """Bytes of the whole message, as far as its frames told."""
+
+
+Message = bytes | bytearray | Oversize
+
+
+class Phase(enum.Enum):
+    """How far a connection is; it only moves forward."""
+
+    GREETING = 1
+    HANDSHAKE = 2
+    TRAFFIC = 3
+    FAILED = 4
+
+
+class Connection:
+    """The protocol state of one accepted connection; plain data.
+
+    `mechanism` decides about security, `socket_type` is ours (ROUTER or DEALER), `max_message_size` counts a
+    message's bytes with its frame headers.
+    """
+
+    __slots__ = (
+        "_announced",
+        "_buffer",
+        "_inner",
+        "_oversize",
+        "_scan",
+        "_skip",
+        "_skip_more",
+        "error",
+        "identity",
+        "max_message_size",
+        "mechanism",
+        "more",
+        "outbox",
+        "peer_type",
+        "phase",
+        "socket_type",
+        "version",
+    )
+
+    def __init__(self, mechanism: Mechanism, socket_type: bytes, max_message_size: int) -> None:
+        self.mechanism = mechanism
+        self.socket_type = socket_type
+        self.max_message_size = max_message_size
+        self.phase = Phase.GREETING
+        self.outbox: list[bytes] = [handshake.SIGNATURE + handshake.MAJOR]
+        """Bytes for the peer; the owner takes them and puts a new list there."""
+        self.error: str | None = None
+        """Why the connection has failed; the owner closes it."""
+        self.version = (0, 0)
+        """The peer's ZMTP version, known after its greeting."""
+        self.peer_type = b""
+        """The peer's socket type, known in traffic."""
+        self.identity = b""
+        """The peer's routing id, where it has one."""
+        self.more = False
+        """Another whole message may be at hand: call `receive(b"")` before reading on."""
+        self._buffer = bytearray()  # of a message that is not whole yet, from its start
+        self._scan = 0  # where in the buffer the first frame header lies that was not looked at
+        self._inner = bytearray()  # of a wrapped message: its frames that have been unwrapped
+        self._oversize: Oversize | None = None  # the message that is being discarded
+        self._announced = 0  # its bytes so far, as its frame headers tell
+        self._skip = 0  # bytes of its current frame still to come
+        self._skip_more = False  # more of its frames follow
+
+    @property
+    def buffered(self) -> int:
+        """Bytes held of messages that are not whole yet, or not taken yet."""
+        return len(self._buffer) + len(self._inner)
+
+    # Receiving
+
+    def receive(self, data: bytes | memoryview) -> list[Message]:
+        """Take what the peer sent and return the messages that are whole now, at most BATCH (see `more`)."""
+        buffer = self._buffer
+        if self.phase is Phase.TRAFFIC:
+            if buffer:
+                buffer += data
+                messages = self._parse(buffer)
+            else:
+                messages = self._parse(bytes(data))
+        elif self.phase is Phase.FAILED:
+            return []
+        else:
+            buffer += data
+            if not self._shake_hands():
+                return []
+            messages = self._parse(buffer)
+        return messages if self.mechanism.cipher is None else self._unwrap(messages, self.mechanism.cipher)
+
+    def _parse(self, data: bytes | bytearray) -> list[Message]:
+        """Cut traffic into messages. `data` is the buffer itself, or fresh bytes while the buffer is empty."""
+        messages: list[Message] = []
+        limit = self.max_message_size
+        start = 0 if self._oversize is None else self._discard(data, 0, messages)
+        at = start + self._scan
+        size = len(data)
+        commands_within = 0
+        while size - at >= 2:
+            flags = data[at]
+            if flags & LONG:
+                if size - at < 9:
+                    break
+                end = at + 9 + unpack_size(data, at + 1)[0]
+            else:
+                end = at + 2 + data[at + 1]
+            if flags > LONG + MORE:
+                if not self._traffic_command(flags, data, at, end):
+                    break
+                if at == start:
+                    start = at = end
+                    continue
+                # Between two frames of a message, as libzmq's PINGs may be: cut it out.
+                commands_within += 1
+                if commands_within > MAX_COMMANDS_WITHIN:
+                    self._fail("too many commands within one message")
+                    return messages
+                if isinstance(data, bytes):
+                    self._buffer = data = bytearray(data)
+                del data[at:end]
+                size = len(data)
+                continue
+            if end - start > limit:
+                start = at = self._start_discarding(data, start, at, end, messages)
+                if len(messages) == BATCH:
+                    break
+                continue  # where that failed, nothing is left: the loop ends
+            if end > size:
+                break
+            at = end
+            if not flags & MORE:
+                if at - start == size >= LARGE:
+                    messages.append(data)  # the buffer itself, or the bytes as they came
+                    data = b""
+                    start = at = size = 0
+                    break
+                messages.append(bytes(memoryview(data)[start:at]) if data is self._buffer else data[start:at])
+                start = at
+                if len(messages) == BATCH:
+                    break
+        if self.error is None:
+            self._keep(data, start, at)
+            self.more = len(messages) == BATCH and size > start
+        return messages
+
+    def _keep(self, data: bytes | bytearray, start: int, at: int) -> None:
+        """Remember what is left of `data` from `start` on, whose frames before `at` have been looked at."""
+        self._scan = at - start
+        if data is self._buffer:
+            del data[:start]
+        else:
+            self._buffer = bytearray(memoryview(data)[start:])
+
+    def _traffic_command(self, flags: int, data: bytes | bytearray, at: int, end: int) -> bool:
+        """Take the frame at `at`, which is no message's. False: it has yet to come whole, or it was the end."""
+        if flags & ~(COMMAND | LONG) or self.version < (3, 0):
+            self._fail(f"frame with reserved flags 0x{flags:02x}")
+        elif self.mechanism.cipher is not None:
+            self._fail("unsecured command in secured traffic")
+        elif end - at > handshake.MAX_HANDSHAKE_COMMAND:
+            self._fail(f"command of {end - at} bytes")
+        elif end <= len(data):
+            return self._command(bytes(data[frame_bounds(data, at)[0] : end]))
+        return False
+
+    def _command(self, body: bytes) -> bool:
+        """Answer a command in traffic; those that do not concern us are passed over (RFC 37). False: it was the end."""
+        try:
+            name, data = handshake.split_command(body)
+        except HandshakeError as error:
+            self._fail(str(error))
+            return False
+        if name == b"PING":
+            context = data[2:]
+            if len(data) < 2 or len(context) > handshake.MAX_PING_CONTEXT:
+                self._fail("malformed PING")
+                return False
+            self._send_command(handshake.command(b"PONG", context))
+        elif name == b"ERROR":
+            self._fail(f"peer gave up: {handshake.error_reason(data)}")
+            return False
+        return True
+
+    # Messages over the limit
+
+    def _start_discarding(
+        self, data: bytes | bytearray, start: int, at: int, end: int, messages: list[Message]
+    ) -> int:
+        """The message that began at `start` passes the limit with the frame at `at`: keep its envelope only."""
+        envelope = envelope_of(memoryview(data)[start:at])
+        self._announced = end - start
+        if envelope is None:
+            self._fail(f"message of at least {end - start} bytes (limit {self.max_message_size}) without an envelope")
+            return len(data)
+        if not self._announcement_bearable():
+            return len(data)
+        self._oversize = Oversize(envelope, self._announced)
+        body, _ = frame_bounds(data, at)
+        self._skip, self._skip_more = end - body, bool(data[at] & MORE)
+        return self._discard(data, body, messages)
+
+    def _discard(self, data: bytes | bytearray, at: int, messages: list[Message]) -> int:
+        """Pass over the rest of an oversize message as far as it is there; where to go on from."""
+        size = len(data)
+        while True:
+            passed = min(self._skip, size - at)
+            at += passed
+            self._skip -= passed
+            if self._skip:
+                return at
+            if not self._skip_more:
+                assert self._oversize is not None
+                self._oversize.announced = self._announced
+                messages.append(self._oversize)
+                self._oversize = None
+                return at
+            if size - at < 2 or (data[at] & LONG and size - at < 9):
+                return at
+            flags = data[at]
+            body, end = frame_bounds(data, at)
+            if flags > LONG + MORE:
+                if not self._traffic_command(flags, data, at, end):
+                    return at if self.error is None else size
+                at = end
+                continue
+            self._announced += end - at
+            if not self._announcement_bearable():
+                return size
+            self._skip, self._skip_more = end - body, bool(flags & MORE)
+            at = body
+
+    def _announcement_bearable(self) -> bool:
+        if self._announced <= ANNOUNCED_FACTOR * self.max_message_size:
+            return True
+        self._fail(f"message of {self._announced} bytes announced (limit {self.max_message_size})")
+        return False
+
+    # Wrapped traffic
+
+    def _unwrap(self, wrapped: list[Message], cipher: Cipher) -> list[Message]:
+        """Each wrapped frame carries one frame of a message, or a command."""
+        messages: list[Message] = []
+        for frame in wrapped:
+            if isinstance(frame, Oversize):
+                self._fail("oversize frame in secured traffic")
+                break
+            try:
+                flags, body = cipher.decode(bytes(frame[frame_bounds(frame, 0)[0] :]))
+            except HandshakeError as error:
+                self._fail(str(error))
+                break
+            if flags & COMMAND:
+                if not self._command(body):
+                    break
+                continue
+            self._inner += encode_frame(body, flags & MORE)
+            if len(self._inner) > self.max_message_size:
+                self._fail(f"message of at least {len(self._inner)} bytes (limit {self.max_message_size})")
+                break
+            if not flags & MORE:
+                messages.append(bytes(self._inner))
+                self._inner.clear()
+        if self.error is not None:
+            self._inner.clear()
+        return messages
+
+    # Sending
+
+    def wrap(self, pieces: list[Raw]) -> list[Raw]:
+        """The bytes that carry these pieces, which together are whole messages."""
+        cipher = self.mechanism.cipher
+        if cipher is None:
+            return pieces
+        raw = b"".join(pieces)
+        wrapped: list[Raw] = []
+        at = 0
+        while at < len(raw):
+            start, end = frame_bounds(raw, at)
+            wrapped.append(encode_frame(cipher.encode(raw[at] & MORE, raw[start:end])))
+            at = end
+        return wrapped
+
+    @property
+    def answers_pings(self) -> bool:
+        """Heartbeats may be sent: the peer speaks ZMTP 3.1 (rule 27)."""
+        return self.version >= (3, 1) and self.phase is Phase.TRAFFIC
+
+    def ping(self, ttl: float) -> None:
+        """Put a PING into the outbox; `ttl` in seconds is how long the peer should wait for more (RFC 37)."""
+        self._send_command(handshake.command(b"PING", min(round(ttl * 10), 0xFFFF).to_bytes(2, "big")))
+
+    def _send_command(self, body: bytes) -> None:
+        cipher = self.mechanism.cipher
+        if cipher is None:
+            self.outbox.append(encode_frame(body, COMMAND))
+        else:
+            self.outbox.append(encode_frame(cipher.encode(COMMAND, body)))
+
+    # Greeting and handshake
+
+    def _shake_hands(self) -> bool:
+        """Go as far as the buffer allows; True once in traffic."""
+        buffer = self._buffer
+        try:
+            if self.phase is Phase.GREETING:
+                self._greet()
+            while self.phase is Phase.HANDSHAKE and len(buffer) >= 2:
+                if buffer[0] & LONG and len(buffer) < 9:
+                    break
+                start, end = frame_bounds(buffer, 0)
+                if end > handshake.MAX_HANDSHAKE_COMMAND:
+                    raise HandshakeError(f"handshake frame of {end} bytes")
+                if end > len(buffer):
+                    break
+                flags, body = buffer[0], bytes(buffer[start:end])
+                del buffer[:end]
+                if self.version < (3, 0):
+                    self._enter_traffic(self.peer_type, body)
+                else:
+                    self._handshake_command(flags, body)
+        except HandshakeError as error:
+            if self.phase is Phase.HANDSHAKE and self.version >= (3, 0):
+                self.outbox.append(encode_frame(handshake.error_command(str(error)), COMMAND))
+            self._fail(str(error))
+        return self.phase is Phase.TRAFFIC
+
+    def _greet(self) -> None:
+        buffer = self._buffer
+        if len(buffer) >= 2 and buffer[0] != 0xFF:
+            raise HandshakeError("not a ZMTP peer" if buffer[1] else "ZMTP 1.0 is not supported")
+        if len(buffer) < 10:
+            return
+        if not buffer[9] & 1:
+            raise HandshakeError("ZMTP 1.0 is not supported")
+        if len(buffer) < 11:
+            return
+        major = buffer[10]
+        if major == 0:
+            raise HandshakeError("ZMTP 1.0 is not supported")
+        if major < 3:
+            self._greet_v2()
+            return
+        if self.version == (0, 0):  # the rest of our greeting goes out as soon as the peer is known to be of 3.x
+            self.version = (3, 0)
+            self.outbox.append(handshake.greeting_tail(1, self.mechanism.name, as_server=self.mechanism.as_server))
+        if len(buffer) < handshake.GREETING_SIZE:
+            return
+        self.version = (3, buffer[11]) if major == 3 else (3, 1)
+        mechanism = bytes(buffer[12:32]).rstrip(b"\0")
+        del buffer[: handshake.GREETING_SIZE]
+        if mechanism != self.mechanism.name:
+            wanted = self.mechanism.name.decode()
+            raise HandshakeError(f"peer uses {handshake.printable(mechanism)}, this endpoint {wanted}")
+        self.phase = Phase.HANDSHAKE
+
+    def _greet_v2(self) -> None:
+        """RFC 15: after the revision comes the socket type, then the identity as a frame; no commands, ever."""
+        if self.mechanism.name != b"NULL":
+            raise HandshakeError(f"ZMTP 2.0 has no {self.mechanism.name.decode()}")
+        if self.version == (0, 0):
+            self.version = (2, 0)
+            number = handshake.V2_SOCKET_TYPES.index(self.socket_type)
+            self.outbox.append(bytes((number, 0, 0)))  # our type, then our identity: an empty frame
+        buffer = self._buffer
+        if len(buffer) < handshake.V2_GREETING_SIZE:
+            return
+        number = buffer[11]
+        if number >= len(handshake.V2_SOCKET_TYPES):
+            raise HandshakeError(f"unknown ZMTP 2.0 socket type {number}")
+        self.peer_type = handshake.V2_SOCKET_TYPES[number]
+        handshake.check_socket_type(self.socket_type, self.peer_type)
+        del buffer[: handshake.V2_GREETING_SIZE]
+        self.phase = Phase.HANDSHAKE
+
+    def _handshake_command(self, flags: int, body: bytes) -> None:
+        if flags & ~LONG != COMMAND:
+            raise HandshakeError("message before the handshake was over")
+        answer = self.mechanism.receive(body)
+        self.outbox.append(encode_frame(answer, COMMAND))
+        if self.mechanism.complete:
+            metadata = self.mechanism.metadata
+            self._enter_traffic(metadata.get(b"socket-type", b""), metadata.get(b"identity", b""))
+
+    def _enter_traffic(self, peer_type: bytes, identity: bytes) -> None:
+        self.peer_type = peer_type
+        self.identity = identity
+        self.phase = Phase.TRAFFIC
+
+    def _fail(self, reason: str) -> None:
+        self.error = self.error or reason
+        self.phase = Phase.FAILED
+        self.more = False
+        self._buffer = bytearray()
