@@ -24,13 +24,14 @@ from zqd import __version__
 from zqd.config import Config, load
 from zqd.device import Device, Room
 from zqd.endpoints import IpcEndpoint, bind, parse
-from zqd.errors import ConfigError, ExitStatus, UsageError, ZqdError
+from zqd.errors import ConfigError, ExitStatus, UnavailableError, UsageError, ZqdError
 from zqd.logs import EventLog, configure
 from zqd.loop import Loop
 from zqd.rundir import CONTROL_SOCKET, run_directory
 from zqd.snapshot import client_rows, queue_row, worker_rows
 
 FD_RESERVE = 64  # descriptors kept for listeners, logs, control clients and the like
+LEAST_ROOM = 2  # connections: one client and one worker
 CONTROL_MODE = 0o660  # who may give commands: the owner and the group
 
 
@@ -56,6 +57,10 @@ class Daemon:
         """Bind every endpoint and the control socket; raises ZqdError."""
         try:
             room = Room(_raise_fd_limit() - FD_RESERVE)
+            if room.limit < LEAST_ROOM:
+                raise UnavailableError(
+                    f"only {room.limit + FD_RESERVE} files can be open (ulimit -n): at least {LEAST_ROOM + FD_RESERVE} are needed"
+                )
             boot, numbers = os.urandom(8), itertools.count(1)
             for queue in self.config.queues:
                 device = Device(
@@ -129,7 +134,8 @@ class Daemon:
         self._cleanup.callback(server.close)
 
         def service(_: int = 0) -> None:
-            if server.service():
+            server.service()
+            if server.pending:  # also what a late answer has stirred up between two calls
                 self.loop.call_soon(service)
 
         self.loop.register(server.fileno(), select.EPOLLIN | select.EPOLLET, service)
@@ -139,7 +145,11 @@ class Daemon:
 
 @contextlib.contextmanager
 def signals_to(loop: Loop, actions: dict[signal.Signals, Callable[[], None]]) -> Iterator[None]:
-    """Run an action in the loop for each signal; the handler itself does nothing but wake the loop (signal(7))."""
+    """Run an action in the loop for each signal; the handler itself does nothing but wake the loop (signal(7)).
+
+    At the end the signals are ignored, not given back: what is left of the process then is its exit, which a second
+    Ctrl-C would turn into a traceback, and a second SIGTERM into a failure.
+    """
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
@@ -152,20 +162,22 @@ def signals_to(loop: Loop, actions: dict[signal.Signals, Callable[[], None]]) ->
                     action()
 
     loop.register(ours.fileno(), select.EPOLLIN, act)
-    before = {number: signal.signal(number, lambda *_: None) for number in actions}
-    wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)  # first: else a signal might wake nobody
+    for number in actions:
+        signal.signal(number, lambda *_: None)
     try:
         yield
     finally:
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in actions:
+            signal.signal(number, signal.SIG_IGN)
+        signal.set_wakeup_fd(-1)
         ours.close()  # which also takes it out of the loop, closed or not
         theirs.close()
 
 
 def main(argv: list[str] | None = None) -> int:
     """The program `zqd`; returns the exit status."""
+    _hold_standard_descriptors()
     try:
         arguments = _parser().parse_args(argv)
         flags = {key: getattr(arguments, key) for key in _FLAGS}
@@ -179,6 +191,8 @@ def main(argv: list[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"zqd: {line}", file=sys.stderr)  # noqa: T201 - before there is a log, or instead of it
         return error.status
+    except KeyboardInterrupt:  # before there was anything to stop
+        return 128 + signal.SIGINT
     return ExitStatus.OK
 
 
@@ -221,6 +235,13 @@ def _parser() -> argparse.ArgumentParser:
     option("--check-config", action="store_true", help="check the configuration and exit")
     option("--version", action="version", version=f"zqd {__version__}")
     return parser
+
+
+def _hold_standard_descriptors() -> None:
+    """Fill those of 0, 1 and 2 that are closed: a connection must never get the number to which log lines go."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # open(2) gives the lowest that is free
+        pass
+    os.close(fd)
 
 
 def _raise_fd_limit() -> int:

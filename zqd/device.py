@@ -20,7 +20,7 @@ from zqd.core.outputs import Ending
 from zqd.core.peers import Client, Peer, Worker
 from zqd.core.queue import Queue
 from zqd.endpoints import IpcEndpoint, Listener, bind, parse
-from zqd.link import Link, Stage
+from zqd.link import LINGER, Link, Stage
 from zqd.loop import Loop
 from zqd.zmtp.connection import Message, Oversize
 
@@ -65,11 +65,12 @@ class ClientLink(Link):
     def _take(self, messages: list[Message]) -> None:
         queue, client, now = self._device.queue, self.client, self._device.loop.now
         assert client is not None
-        for place, raw in enumerate(messages):
+        rest = iter(messages)
+        for raw in rest:
             if isinstance(raw, Oversize):
                 queue.oversize_request(client, raw.envelope)
             elif not queue.request(client, raw, now):
-                self._kept = messages[place:]
+                self._kept = [raw, *rest]
                 break
         unfinished = self.connection.buffered
         if unfinished != client.unfinished:
@@ -105,6 +106,7 @@ class ClientLink(Link):
 
     def _judge_in(self, seconds: float) -> None:
         if seconds and self._timer is None:
+            self._look_for_progress()
             self._timer = self._device.loop.call_at(self._progress + seconds, self._judge)
 
     def _judge(self) -> None:
@@ -113,6 +115,7 @@ class ClientLink(Link):
         seconds = self._device.queue.settings.slow_client_timeout
         if self.stage is not Stage.OPEN or self.client is None or not self.client.stalled:
             return
+        self._look_for_progress()
         if self._device.loop.now - self._progress >= seconds:
             self._device.note("peer.silent", link=self, seconds=seconds)
             self.lost("read no replies")
@@ -233,7 +236,12 @@ class Device:
                 where = f"ipc:pid={_peer_pid(sock)}"
             else:
                 where = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
-            link = kind(self, sock, where, next(self._numbers))
+            try:
+                link = kind(self, sock, where, next(self._numbers))
+            except OSError as error:  # epoll_ctl(2): no memory for it, or max_user_watches reached
+                sock.close()
+                self._rest(listener, kind, "accept.failed", {"reason": error.strerror})
+                return
             if link.stage is Stage.CLOSED:
                 continue
             self._links[link.number] = link
@@ -344,6 +352,9 @@ class Device:
         self._stopping = True
         self._stop_listening()
         self.queue.stop(self.loop.now)
+        if self.queue.settings.drain_timeout:
+            # By then all is answered; a peer that reads slowly has had its time to flush and to close (rule 21).
+            self.loop.call_at(self.loop.now + self.queue.settings.drain_timeout + 2 * LINGER, self.abort)
         for link in list(self._links.values()):
             if link.peer is None:
                 link.end()

@@ -12,6 +12,7 @@ import ipaddress
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from zqd.errors import UnavailableError
 
 BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
 MAX_PATH = 107  # bytes of a unix socket's path (unix(7))
+LOCK_PATIENCE = 2.0  # seconds
 KEEPALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}  # seconds, seconds, probes
 
 
@@ -107,9 +109,10 @@ class Listener:
         """Stop listening; the path is removed if it is still ours (rule 28)."""
         self.socket.close()
         if self._inode is not None and isinstance(self.endpoint, IpcEndpoint):
-            with contextlib.suppress(OSError):
-                if _inode_of(self.endpoint.path) == self._inode:
-                    os.unlink(self.endpoint.path)
+            path = self.endpoint.path
+            with contextlib.suppress(OSError), _directory_locked(os.path.dirname(path)):
+                if _inode_of(path) == self._inode:
+                    os.unlink(path)
             self._inode = None
 
 
@@ -145,13 +148,12 @@ def _bind_tcp(endpoint: TcpEndpoint) -> Listener:
 def _bind_ipc(endpoint: IpcEndpoint, mode: int | None) -> Listener:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        if mode is not None:
-            os.fchmod(sock.fileno(), mode)  # before the bind: the file never has another mode
         with _directory_locked(os.path.dirname(endpoint.path)):
             _clear_way(endpoint.path)
-            sock.bind(endpoint.path)
+            with _file_mode(mode):
+                sock.bind(endpoint.path)
             inode = _inode_of(endpoint.path)
-        sock.listen(BACKLOG)
+            sock.listen(BACKLOG)  # until then it would look dead
     except BaseException:
         sock.close()
         raise
@@ -177,11 +179,32 @@ def _clear_way(path: str) -> None:
 
 
 @contextlib.contextmanager
-def _directory_locked(path: str) -> Iterator[None]:
-    """Keep two starting daemons from taking each other's fresh socket for a dead one."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _file_mode(mode: int | None) -> Iterator[None]:
+    """Give a file that is made meanwhile just this mode, from the start; None leaves it to the process's umask."""
+    if mode is None:
+        yield
+        return
+    before = os.umask(0o777 & ~mode)
     try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextlib.contextmanager
+def _directory_locked(path: str) -> Iterator[None]:
+    """Keep two daemons that start or end from taking each other's fresh socket for a dead one, or for their own."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    deadline = time.monotonic() + LOCK_PATIENCE
+    try:
+        while True:
+            try:
+                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:  # whoever may read the directory may lock it
+                if time.monotonic() > deadline:
+                    raise OSError(error.errno, "another process has locked its directory") from None
+                time.sleep(0.01)
         yield
     finally:
         os.close(directory)

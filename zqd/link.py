@@ -12,8 +12,11 @@ Layer 3; knows sockets and the loop. Called by: `device`.
 from __future__ import annotations
 
 import enum
+import fcntl
 import select
 import socket
+import sys
+import termios
 from typing import TYPE_CHECKING, ClassVar
 
 from zqd.core.peers import Peer
@@ -25,12 +28,13 @@ from zqd.zmtp.handshake import Null
 if TYPE_CHECKING:
     from zqd.device import Device
 
-READ_SIZE = 256 << 10  # bytes: the most that one peer is read in a turn
+READ_SIZE = 256 << 10  # bytes: the most that one call reads; a peer has at most two in a turn
+SMALL_READ = 16 << 10  # bytes: of the first one, whose memory is cheap to get and needs no second copy
 MOST_PIECES = 1024  # that one sendmsg takes (IOV_MAX)
 LINGER = 1.0  # seconds for the peer's EOF after ours
 PAUSED_PING = 1.0  # seconds between the PINGs to a peer that is not read (rule 18)
 
-# One buffer for all: recv() would map and unmap READ_SIZE at every call, at 3 to 5 times the cost.
+# One buffer for all large reads: recv() would map and unmap READ_SIZE at every call, at 3 to 5 times the cost.
 _BUFFER = bytearray(READ_SIZE)
 _VIEW = memoryview(_BUFFER)
 
@@ -53,7 +57,13 @@ class Link:
 
     __slots__ = (
         "_beat_timer",
+        "_bulk",
         "_device",
+        "_loop",
+        "_recv",
+        "_send",
+        "_held",
+        "_looked",
         "_pending",
         "_pending_bytes",
         "_pinged",
@@ -75,6 +85,9 @@ class Link:
     def __init__(self, device: Device, sock: socket.socket, address: str, number: int) -> None:
         settings = device.queue.settings
         self.sock = sock
+        self._recv = sock.recv
+        self._send = sock.send
+        self._loop = device.loop
         self.address = address
         self.number = number
         """Unique in the daemon's life."""
@@ -87,9 +100,12 @@ class Link:
         self._device = device
         self._pending: list[Raw] = []  # what the socket did not take yet
         self._pending_bytes = 0
-        self._progress = device.loop.now  # when the socket last took something
+        self._progress = device.loop.now  # when the socket last took something, or the peer was seen to read
+        self._held = 0  # bytes that the kernel had for the peer when that was last looked at,
+        self._looked = self._progress  # and when that was
         self._pinged: float | None = None  # when a PING has left that is not answered by any byte
         self._watched = READ
+        self._bulk = False  # the last read was large: so the next one may be
         self._beat_timer: Timer | None = None
         self._timer: Timer | None = None  # of the handshake, then of the ending
         device.loop.register(sock.fileno(), READ, self._ready)
@@ -133,37 +149,61 @@ class Link:
                 if self.stage is not Stage.OPEN:
                     self._discard()
                 elif self._watched & READ:
-                    if not self.connection.more:  # else first what has been read before
+                    # What has been read before comes first. After a full small read there is more.
+                    if not self.connection.more and self.read() and self._bulk and self.reading:
                         self.read()
-                else:
+                elif events & ~(READ | WRITE):
                     self.lost("closed while it was not read")
+                # Else it was paused in this turn, with something to read: that waits in the socket.
         except Exception as fault:  # noqa: BLE001 - a fault of ours costs one connection, never the broker
             self._device.fault(fault)
             self.lost("a fault in zqd")
 
     def read(self) -> bool:
         """Read once and deliver; False where there was nothing."""
+        data: bytes | memoryview
         try:
-            size = self.sock.recv_into(_BUFFER)
+            if self._bulk:
+                data = _VIEW[: self.sock.recv_into(_BUFFER)]
+                self._bulk = len(data) > SMALL_READ
+            else:
+                data = self._recv(SMALL_READ)
+                if len(data) == SMALL_READ:
+                    self._bulk = True
         except BlockingIOError:
+            self._bulk = False
             return False
         except OSError as error:
             self.lost(error.strerror or "read error")
             return False
-        if not size:
+        if not data:
             self.lost("")
             return False
-        self.heard = self._device.loop.now
+        self.heard = self._loop.now
         self._pinged = None
-        self._deliver(self.connection.receive(_VIEW[:size]))
+        connection = self.connection
+        messages = connection.receive(data)
+        if self.peer is None:
+            self._deliver(messages)
+            return True
+        self._take(messages)
+        if connection.stirred:
+            self._attend()
         return True
 
     def _deliver(self, messages: list[Message]) -> None:
         connection = self.connection
-        if self.peer is None and connection.phase is not Phase.GREETING and connection.peer_type:
+        if self.peer is None and connection.phase is Phase.TRAFFIC:
             self._established()
         if self.peer is not None:
             self._take(messages)
+        if connection.stirred:
+            self._attend()
+
+    def _attend(self) -> None:
+        """The connection has failed, wants to answer, or has more messages."""
+        connection = self.connection
+        connection.stirred = False
         if self.stage is not Stage.OPEN:
             return
         if connection.error is not None:
@@ -172,7 +212,7 @@ class Link:
         if connection.outbox:
             self.flush()
         if connection.more and self.reading:
-            self._device.loop.call_soon(self._go_on)
+            self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         """Take the messages that one call to the connection left over."""
@@ -201,39 +241,37 @@ class Link:
     def flush(self, flags: int = 0) -> None:
         """Send what there is to send, in one call if the socket takes it; `flags` as in send(2)."""
         connection, peer = self.connection, self.peer
-        pieces: list[Raw]
-        if connection.outbox:
-            pieces, connection.outbox = list(connection.outbox), []
-        else:
-            pieces = []
+        pieces: list[Raw] = []
         if peer is not None and peer.outbox:
-            outgoing, peer.outbox = connection.wrap(peer.outbox), []
-            pieces = pieces + outgoing if pieces else outgoing
+            pieces, peer.outbox = peer.outbox, []
+            if not connection.plain:
+                pieces = connection.wrap(pieces)
+        if connection.outbox:
+            pieces, connection.outbox = [*connection.outbox, *pieces], []
         if self._pending:
-            self._pending_bytes += sum(map(len, pieces))
             self._pending += pieces
-            self._flush_pending(flags)
-        elif pieces:
-            # Small pieces are joined: cheaper than sendmsg. Large ones are not copied.
-            if len(pieces) > 1 and len(pieces[-1]) < LARGE:
-                pieces = [b"".join(pieces)]
+            self._pending_bytes += sum(map(len, pieces))
+        elif not pieces:
+            return
+        elif len(pieces[-1]) < LARGE:  # joining small pieces is cheaper than sendmsg; large ones are not copied
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             try:
-                if len(pieces) == 1:
-                    sent = self.sock.send(pieces[0], flags)
-                    if sent == len(pieces[0]):
-                        return
-                else:
-                    sent = 0
+                sent = self._send(data, flags)
             except BlockingIOError:
                 sent = 0
             except OSError as error:
                 self._send_failed(error)
                 return
+            if sent == len(data):
+                return
+            self._pending = [memoryview(data)[sent:]]
+            self._pending_bytes = len(data) - sent
+            self._progress = self._loop.now
+        else:
             self._pending = pieces
             self._pending_bytes = sum(map(len, pieces))
-            self._progress = self._device.loop.now
-            self._sent(sent)
-            self._flush_pending(flags)
+            self._progress = self._loop.now
+        self._flush_pending(flags)
 
     def _flush_pending(self, flags: int) -> None:
         """Send what the socket did not take before; what is left then waits for it to be writable."""
@@ -254,7 +292,7 @@ class Link:
         """The socket took `size` bytes of what is pending."""
         if not size:
             return
-        self._progress = self._device.loop.now
+        self._progress = self._loop.now
         self._pending_bytes -= size
         pending = self._pending
         done = 0
@@ -264,6 +302,14 @@ class Link:
         del pending[:done]
         if size:
             pending[0] = memoryview(pending[0])[size:]
+
+    def _look_for_progress(self) -> None:
+        """See whether the peer has read since the last look: the socket takes more only when megabytes are free in it."""
+        now = self._loop.now
+        held = int.from_bytes(fcntl.ioctl(self.sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        if held < self._held or self._progress > self._looked:
+            self._progress = now
+        self._held, self._looked = held, now
 
     def _send_failed(self, error: OSError) -> None:
         """The peer is gone for what we send; a worker's last reply may still be in its socket: read to EOF."""
@@ -284,14 +330,14 @@ class Link:
         wanted |= READ if self.stage is not Stage.OPEN or self.reading else LEFT
         if wanted != self._watched:
             self._watched = wanted
-            self._device.loop.modify(self.sock.fileno(), wanted)
+            self._loop.modify(self.sock.fileno(), wanted)
 
     # Heartbeats
 
     def _beat_in(self, seconds: float) -> None:
         if self._beat_timer is not None:
             self._beat_timer.cancel()
-        self._beat_timer = self._device.loop.call_at(self._device.loop.now + seconds, self._beat)
+        self._beat_timer = self._loop.call_at(self._loop.now + seconds, self._beat)
 
     def keep_alive_while_paused(self) -> None:
         """The peer is not read for now: PING it every second (rule 18)."""
@@ -302,7 +348,7 @@ class Link:
         """PING a peer that has been quiet for an interval; give up one that does not answer in time (rules 18, 27)."""
         if self.stage is not Stage.OPEN:
             return
-        now, interval = self._device.loop.now, self._heartbeat_interval()
+        now, interval = self._loop.now, self._heartbeat_interval()
         timeout = self._device.queue.settings.heartbeat_timeout
         if not self.reading:
             if not self._pending:
@@ -336,8 +382,9 @@ class Link:
         self.stage = Stage.FLUSHING
         if self._timer is not None:
             self._timer.cancel()
-        loop = self._device.loop
+        loop = self._loop
         self._timer = loop.call_at(loop.now + LINGER, self._linger_over)
+        self._look_for_progress()
         # With MSG_MORE the last reply waits for the FIN: both share a segment, and a REQ that sends its next request
         # after that reply already knows that this connection is closed (rule 22).
         self.flush(socket.MSG_MORE)
@@ -363,7 +410,8 @@ class Link:
         self.lost("")
 
     def _linger_over(self) -> None:
-        loop = self._device.loop
+        loop = self._loop
+        self._look_for_progress()
         if self.stage is Stage.FLUSHING and loop.now - self._progress < LINGER:
             self._timer = loop.call_at(self._progress + LINGER, self._linger_over)
         else:
@@ -380,7 +428,7 @@ class Link:
         for timer in (self._timer, self._beat_timer):
             if timer is not None:
                 timer.cancel()
-        self._device.loop.unregister(self.sock.fileno())
+        self._loop.unregister(self.sock.fileno())
         self.sock.close()
         self._pending = []
         if was_open:

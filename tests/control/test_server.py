@@ -1,160 +1,17 @@
 from __future__ import annotations
 
-import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 import zmq
 
-from tests.control.serving import PaperBroker, listen, served
+from tests.control.bench import Bench, Connect, answer, fill, request, wait_for
+from tests.control.serving import PaperBroker, served
 from zqd.control.commands import PROTOCOL, Arguments, Broker, Command, Later, command
-from zqd.control.server import (
-    HIGH_WATER,
-    MAX_FRAMES,
-    MAX_REQUEST,
-    MAX_WAITING,
-    REQUESTS_PER_TURN,
-    ControlServer,
-)
-from zqd.errors import ConfigError
-
-PATIENCE_MS = 10_000
-
-Connect = Callable[[int], zmq.Socket[bytes]]
-
-
-@pytest.fixture
-def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
-    """The context of the test's own sockets."""
-    context = zmq.Context[zmq.Socket[bytes]]()
-    yield context
-    context.destroy(linger=0)
-
-
-@pytest.fixture
-def path(sockets: Path) -> Path:
-    """Where the control socket lies."""
-    return sockets / "control.sock"
-
-
-@pytest.fixture
-def connect(context: zmq.Context[zmq.Socket[bytes]], path: Path) -> Iterator[Connect]:
-    """A function that makes a socket of a type, connected to the server."""
-    sockets: list[zmq.Socket[bytes]] = []
-
-    def connect(kind: int) -> zmq.Socket[bytes]:
-        sockets.append(context.socket(kind))
-        sockets[-1].connect(f"ipc://{path}")
-        return sockets[-1]
-
-    yield connect
-    for sock in sockets:
-        sock.close(linger=0)
-
-
-class Bench:
-    """A server without a loop: the test is the loop, and sees each call."""
-
-    def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], path: Path, commands: dict[str, Command]
-    ) -> None:
-        self.faults: list[Exception] = []
-        self.listener = listen(path)
-        self.server = ControlServer(
-            context, self.listener, str(path), PaperBroker(), on_fault=self.faults.append, commands=commands
-        )
-
-    def turn(self, *clients: zmq.Socket[bytes]) -> None:
-        """Sleep as the daemon's loop does until a client has a reply or the server is to be served; then serve it."""
-        poller = zmq.Poller()
-        for readable in (self.server.fileno(), *clients):
-            poller.register(readable, zmq.POLLIN)
-        assert poller.poll(0 if self.server.pending else PATIENCE_MS) or self.server.pending, "stuck"
-        self.server.service()
-
-    def until_answered(self, client: zmq.Socket[bytes]) -> Any:
-        """Serve until the client has a reply, and return it."""
-        while not client.poll(0):
-            self.turn(client)
-        return answer(client)
-
-
-@pytest.fixture
-def waiting() -> list[Later]:
-    """The answers to `wait` that are still to come."""
-    return []
-
-
-@pytest.fixture
-def commands(waiting: list[Later]) -> dict[str, Command]:
-    """Commands that no zqd has: that fail, that answer later, that answer at length."""
-    table: dict[str, Command] = {}
-
-    @command(reads=True, table=table)
-    def ping(broker: Broker, args: Arguments) -> object:
-        """Answer."""
-        return "pong"
-
-    @command(reads=True, table=table)
-    def wait(broker: Broker, args: Arguments) -> object:
-        """Answer when told."""
-        waiting.append(Later())
-        return waiting[-1]
-
-    @command(reads=False, table=table)
-    def tell(broker: Broker, args: Arguments) -> object:
-        """Let the first that waits be answered."""
-        waiting.pop(0).finish("it is time")
-        return "told"
-
-    @command(reads=True, table=table)
-    def at_length(broker: Broker, args: Arguments) -> object:
-        """Answer with a megabyte."""
-        return "x" * (1 << 20)
-
-    @command(reads=True, table=table)
-    def crash(broker: Broker, args: Arguments) -> object:
-        """Come to grief."""
-        raise ZeroDivisionError("by nothing")
-
-    @command(reads=True, table=table)
-    def unspeakable(broker: Broker, args: Arguments) -> object:
-        """Return what JSON cannot hold."""
-        return {"socket": object()}
-
-    @command(reads=True, table=table)
-    def refuse(broker: Broker, args: Arguments) -> object:
-        """Refuse with one of zqd's own errors."""
-        raise ConfigError(["queues.default.prefetch: too large"])
-
-    return table
-
-
-@pytest.fixture
-def bench(
-    context: zmq.Context[zmq.Socket[bytes]], path: Path, commands: dict[str, Command]
-) -> Iterator[Bench]:
-    """A server that the test serves by hand."""
-    bench = Bench(context, path, commands)
-    yield bench
-    bench.server.close()
-    bench.listener.close()
-
-
-def request(name: str, **args: object) -> bytes:
-    """A well-formed request's JSON."""
-    return json.dumps({"zqctl": PROTOCOL, "command": name, "args": args}).encode()
-
-
-def answer(client: zmq.Socket[bytes]) -> Any:
-    """The next reply's object."""
-    assert client.poll(PATIENCE_MS), "no reply"
-    return json.loads(client.recv_multipart()[-1])
-
+from zqd.control.server import HIGH_WATER, MAX_FRAMES, MAX_REQUEST, MAX_WAITING, REQUESTS_PER_TURN
 
 # The socket
 
@@ -177,20 +34,12 @@ def test_the_path_is_not_bound_again(bench: Bench, path: Path, connect: Connect)
     assert path.stat().st_ino == inode
 
 
-def test_a_successor_takes_over_the_listener(
-    bench: Bench,
-    path: Path,
-    connect: Connect,
-    context: zmq.Context[zmq.Socket[bytes]],
-    commands: dict[str, Command],
-) -> None:
-    """A listener that was passed in serves the next server: nobody is refused in between."""
-    bench.server.close()
+def test_a_successor_takes_over_the_listener(bench: Bench, connect: Connect) -> None:
+    """A listener that served one server serves the next: who connects in between is answered by that."""
+    bench.close_for_good()
     client = connect(zmq.REQ)
     client.send(request("ping"))
-    bench.server = ControlServer(
-        context, bench.listener, str(path), PaperBroker(), on_fault=bench.faults.append, commands=commands
-    )
+    bench.serve()
     assert bench.until_answered(client)["ok"]
 
 
@@ -342,15 +191,6 @@ def test_an_error_of_zqds_own_is_an_answer(bench: Bench, connect: Connect) -> No
 # The edge
 
 
-def fill(connect: Connect, clients: int, each: int, name: str = "ping") -> list[zmq.Socket[bytes]]:
-    """Connected clients that have sent all their requests; nobody has read any."""
-    sockets = [connect(zmq.DEALER) for _ in range(clients)]
-    for client in sockets:
-        for _ in range(each):
-            client.send_multipart([b"", request(name)])
-    return sockets
-
-
 def test_requests_that_one_edge_announced_are_all_answered(bench: Bench, connect: Connect) -> None:
     """200 requests sent before the first call are answered, though not each has an edge of its own."""
     clients = fill(connect, 25, 8)
@@ -450,12 +290,6 @@ def test_an_answer_may_come_later(bench: Bench, connect: Connect) -> None:
     assert bench.until_answered(waiting)["result"] == "it is time"
 
 
-def wait_for(bench: Bench, waiting: list[Later], count: int) -> None:
-    """Serve until `count` commands wait."""
-    while len(waiting) < count:
-        bench.turn()
-
-
 def test_a_failure_may_come_later(bench: Bench, connect: Connect, waiting: list[Later]) -> None:
     """A verb that waits can fail with a sentence."""
     client = connect(zmq.REQ)
@@ -482,11 +316,10 @@ def test_a_late_answer_does_not_swallow_a_request(
 
 def test_those_who_wait_are_told_at_the_end(bench: Bench, connect: Connect, waiting: list[Later]) -> None:
     """A server that closes answers what is still to come with a failure; a Later finished after that is nobody's."""
-    client = connect(zmq.REQ)
-    client.send(request("wait"))
-    wait_for(bench, waiting, 1)
+    clients = fill(connect, 50, 1, "wait")
+    wait_for(bench, waiting, 50)
     bench.server.close()
-    assert answer(client)["error"] == "zqd stopped before this was done"
+    assert {answer(client)["error"] for client in clients} == {"zqd stopped before this was done"}
     waiting[0].finish("too late")
 
 
@@ -497,6 +330,7 @@ def test_the_answers_to_come_are_bounded(bench: Bench, connect: Connect, waiting
     wait_for(bench, waiting, 1)
     for _ in range(MAX_WAITING):
         others.send_multipart([b"", request("wait")])
+        bench.server.service()
     wait_for(bench, waiting, MAX_WAITING + 1)
     assert answer(first)["error"] == "too many commands are waiting for their answers; this was the oldest"
     assert [later.done for later in waiting].count(True) == 1

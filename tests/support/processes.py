@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,13 +23,28 @@ T = TypeVar("T")
 PATIENCE = 60.0  # seconds that a condition may take on a loaded machine before the test fails
 
 
-def wait_for(condition: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
+def wait_for(condition: Callable[[], T | None], what: str, patience: float = PATIENCE) -> T:
     """Poll until `condition()` is true and return it; AssertionError names `what` did not come."""
     deadline = time.monotonic() + patience
     while not (value := condition()):
         assert time.monotonic() < deadline, f"waited {patience:g} s in vain for {what}"
         time.sleep(0.01)
     return value
+
+
+def steady_endpoint() -> str:
+    """A free loopback endpoint outside of the range from which the kernel picks, so that it stays free while zqd is down.
+
+    A client that tries again and again to connect to a port of that range gets it as its own port some day, and then
+    talks to itself.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10_000, 30_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return f"tcp://127.0.0.1:{port}"
 
 
 class Zqd:
@@ -51,7 +69,14 @@ class Zqd:
             self._command += ["--frontend", endpoint]
         for endpoint in backend:
             self._command += ["--backend", endpoint]
-        self._command += ["--control", f"ipc://{self.control_path}", "--log-format", "json", "--log-level", "debug"]
+        self._command += [
+            "--control",
+            f"ipc://{self.control_path}",
+            "--log-format",
+            "json",
+            "--log-level",
+            "debug",
+        ]
         self._command += options
         self.process: subprocess.Popen[bytes] | None = None
         self.frontends: list[str] = []
@@ -61,7 +86,9 @@ class Zqd:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.process is not None and self.process.poll() is None:
             status = self.stop()
             assert kind is not None or status == 0, f"zqd ended with {status}:\n{self.log_text()}"
@@ -109,7 +136,15 @@ class Zqd:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise AssertionError(f"zqd did not end within {patience:g} s of {number.name}:\n{self.log_text()}") from None
+            raise AssertionError(
+                f"zqd did not end within {patience:g} s of {number.name}:\n{self.log_text()}"
+            ) from None
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
 
     def control(self, command: str, patience: float = PATIENCE, **args: object) -> Any:
         """The result of one control command."""
@@ -117,7 +152,7 @@ class Zqd:
             socket.linger = 0
             socket.connect(f"ipc://{self.control_path}")
             socket.send_json({"zqctl": 1, "command": command, "args": args})
-            if not socket.poll(patience * 1000):
+            if not socket.poll(int(patience * 1000)):
                 raise TimeoutError(f"zqd did not answer {command}")
             reply = socket.recv_json()
         assert isinstance(reply, dict)
@@ -134,14 +169,16 @@ class Zqd:
         """One queue's row of the status."""
         return next(row for row in self.status()["queues"] if row["name"] == name)
 
-    def wait_until(self, what: str, condition: Callable[[dict[str, Any]], bool], patience: float = PATIENCE) -> dict[str, Any]:
+    def wait_until(
+        self, what: str, condition: Callable[[dict[str, Any]], bool], patience: float = PATIENCE
+    ) -> dict[str, Any]:
         """Wait for a condition of the default queue's row and return the row."""
 
         def met() -> dict[str, Any] | None:
             row = self.queue()
             return row if condition(row) else None
 
-        return wait_for(met, what, patience)  # type: ignore[return-value]  # wait_for returns only what is true
+        return wait_for(met, what, patience)
 
     def log(self, event: str | None = None) -> list[dict[str, Any]]:
         """The log's lines, all or those of one event."""
@@ -159,3 +196,7 @@ class Zqd:
     def resident(self) -> int:
         """Its resident memory, bytes (proc(5), statm)."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def cpu(self) -> float:
+        """The CPU time that it has used, seconds (clock_getcpuclockid(3))."""
+        return time.clock_gettime((~self.pid << 3) | 2)

@@ -125,6 +125,13 @@ def test_many_secured_messages_come_in_batches() -> None:
     assert connection.receive(b"") == [encode_message([b"x"])]
 
 
+def test_a_secured_message_of_the_limit_exactly_is_taken() -> None:
+    """What counts is the message that was carried, with its own headers."""
+    raw = encode_message([b"", b"x" * 40, b"y" * 52])
+    assert len(raw) == 98
+    assert outcome(feed(secured(limit=98), carried_message(b"", b"x" * 40, b"y" * 52))) == [raw]
+
+
 def test_half_a_secured_message_is_held() -> None:
     """`buffered` counts the opened frames of an unfinished message and the unopened rest."""
     connection = secured()

@@ -236,3 +236,4 @@ def test_an_identity_of_2_is_bounded() -> None:
     connection = peers.fresh()
     connection.receive(peers.SIGNATURE_OF_V2 + b"\x01\x03" + b"\x02" + (1 << 40).to_bytes(8, "big"))
     assert connection.error == f"handshake frame of {9 + (1 << 40)} bytes"
+    assert peers.take_outbox(connection) == ELEVEN + b"\x06\0\0"

@@ -5,9 +5,10 @@ reading, calls `service()` when it turns readable, and calls it again before it 
 is edge-triggered and every call into the socket may swallow the edge, so EVENTS is looked at after each.
 
 What clients can do to the broker is bounded: their requests (64 KiB), what is read ahead of them and kept unread for
-them (`HIGH_WATER` messages each, then dropped), the commands served in a turn, and the answers that are still to come. Not
-bounded, because libzmq keeps a message until its last frame has come: the frames of one message. The socket's file mode says
-who may connect at all.
+them (`HIGH_WATER` messages each, then dropped), the commands served in a turn, and the answers that are still to come. Two
+things libzmq does not bound, so the socket's file mode must say who may connect at all: the frames of one message, kept
+until the last has come; and the connections, where an accept() that finds no free descriptor (EMFILE) aborts the process
+[measured, 4.3.4 and 4.3.5]. The daemon must keep descriptors in reserve for this socket.
 """
 
 from __future__ import annotations
@@ -31,9 +32,6 @@ HIGH_WATER = 16
 REQUESTS_PER_TURN = 64
 MAX_WAITING = 1024
 """Answers still to come (`Later`) that are kept; beyond, the one that has waited longest is given up."""
-
-FAREWELL_MS = 200
-"""How long closing may take to tell those who still wait that no answer will come."""
 
 
 class ControlServer:
@@ -100,7 +98,8 @@ class ControlServer:
         """Close the socket; those who wait for an answer that is still to come are told that none will."""
         if self._socket.closed:
             return
-        self._socket.setsockopt(zmq.LINGER, FAREWELL_MS if self._waiting else 0)
+        # LINGER is 0, so that nobody can delay the end; libzmq's thread still writes what was sent before it learns of the
+        # close, as far as the peer's buffer takes it.
         for later in list(self._waiting):
             later.fail("zqd stopped before this was done")
         self._socket.close()

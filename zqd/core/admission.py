@@ -63,9 +63,11 @@ class Admission:
         shrunk = unfinished < client.unfinished
         self.unfinished += unfinished - client.unfinished
         client.unfinished = unfinished
-        if shrunk:
+        if shrunk:  # its message is whole, or was discarded
+            if self._bearer is client:
+                self._bearer = None
             self.relieve(client)
-        if client is self._bearer or self._fits(client, unfinished):
+        if not unfinished or client is self._bearer or self._fits(client, unfinished):
             return True
         if not self._line.size and self._bearer is None:
             self._bearer = client
@@ -95,21 +97,36 @@ class Admission:
             self._resume(client)
 
     def _relieve_count(self, relieved: Client | None) -> None:
-        settings = self._settings
-        if not settings.max_queued or self._line.size <= _low(settings.max_queued):
-            own = settings.max_per_client
-            for client in [c for c in self.for_count if not own or c.waiting <= _low(own)]:
+        """All whom the queue's limit held up when the line is down to its mark, otherwise the one whose share shrank."""
+        most, own, size = self._settings.max_queued, self._settings.max_per_client, self._line.size
+        low = _low(most) if most else size
+        if relieved is None or (most and size == low):
+            candidates = [*self.for_count]
+        else:
+            candidates = [relieved] if relieved in self.for_count else []
+        for client in candidates:
+            if not client.waiting or (size <= low and (not own or client.waiting <= _low(own))):
                 self._resume(client)
-        elif relieved in self.for_count and not relieved.waiting:
-            self._resume(relieved)
 
     def _relieve_bytes(self) -> None:
-        while self.for_bytes:
-            client, size = next(iter(self.for_bytes.items()))
-            if not self._fits(client, size):
-                if self._line.size or self._bearer is not None:
-                    return
-                self._bearer = client
+        """As many as there is room for together; an empty line admits any single message beyond that."""
+        room = self._settings.max_queued_bytes - self._line.bytes - self.unfinished
+        alone = not self._line.size
+        resumed = []
+        for client, size in self.for_bytes.items():
+            more = size - client.unfinished
+            if self._settings.max_queued_bytes and more > room:
+                if not alone:
+                    break
+                if not client.unfinished:
+                    alone = client.stalled  # which is not going to send it now
+                elif self._bearer is None:
+                    self._bearer = client
+                else:
+                    continue  # only one at a time may go on until its message is whole
+            room -= more
+            resumed.append(client)
+        for client in resumed:
             self._resume(client)
 
     def _pause(self, client: Client, size: int | None) -> None:

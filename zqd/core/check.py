@@ -31,7 +31,7 @@ def _places(queue: Queue) -> None:
     assert all(r.waiting and r.worker is None for r in waiting), "law 1: a waiting request has a worker"
     assert all(not r.waiting and r.worker is not None for r in held), "law 1: a held request has no worker"
     assert sum(len(r.raw) for r in waiting) == line.bytes, "law 1: waiting bytes miscounted"
-    assert bool(line) == any(not r.client.stalled for r in waiting), "law 1: dispatchable requests miscounted"
+    assert line.ready == sum(not r.client.stalled for r in waiting), "law 1: dispatchable requests miscounted"
 
     workers = list(queue.workers)
     assert len(set(workers)) == len(workers), "law 1: a worker is in two collections"
@@ -49,7 +49,7 @@ def _places(queue: Queue) -> None:
 def _no_idleness(queue: Queue) -> None:
     """Law 2."""
     free = queue.workers.free()
-    assert queue.state is State.PAUSED or not queue.line or free is None, f"law 2: {free} is free, requests wait"
+    assert queue.state is State.PAUSED or not queue.line.ready or free is None, f"law 2: {free} is free, requests wait"
     if free is not None:
         fewest = min(len(w.window) for w in queue.workers if _takes(w))
         assert len(free.window) == fewest, "rule 8: not the worker with the fewest"

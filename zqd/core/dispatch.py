@@ -53,14 +53,17 @@ class Dispatcher:
 
     def enter(self, request: Request, now: float) -> None:
         """A new request: to a worker at once if one is free, otherwise into the line."""
-        if not self.line and self.open and not request.client.stalled:
-            worker = self.workers.free()
-            if worker is not None:
-                self._give(worker, request, now)
-                self.workers.place(worker)
-                if self._admission.for_bytes:
-                    self._admission.relieve(request.client)
-                return
+        if (
+            not self.line.ready
+            and (worker := self.workers.free()) is not None
+            and self.open
+            and not request.client.stalled
+        ):
+            self._give(worker, request, now)
+            self.workers.place(worker)
+            if self._admission.for_bytes:
+                self._admission.relieve(request.client)
+            return
         self.line_up(request, now)
 
     def line_up(self, request: Request, now: float) -> None:
@@ -71,7 +74,7 @@ class Dispatcher:
 
     def dispatch(self, now: float) -> None:
         """As long as there are a request and a free slot."""
-        while self.line and self.open:
+        while self.line.ready and self.open:
             worker = self.workers.free()
             if worker is None:
                 return
@@ -86,12 +89,15 @@ class Dispatcher:
             head = next(iter(worker.window.values()))
             if head is not None:
                 self._started(head, now)
-        if self.line and self.open and worker.home is self.workers.full:
+        if self.line.ready and self.open and worker.home is self.workers.full:
             request = self.line.pick()
             self._give(worker, request, now)  # and it is full again
-            self._admission.relieve(request.client)
+            if self._admission.for_count or self._admission.for_bytes:
+                self._admission.relieve(request.client)
             return
-        self.settle(worker, now)
+        self.workers.place(worker)
+        if worker.leaving or self.line.ready:
+            self.settle(worker, now)
 
     def settle(self, worker: Worker, now: float) -> None:
         """A worker's state or capacity has changed: put it where it belongs, and use what is free now."""
@@ -100,6 +106,14 @@ class Dispatcher:
             worker.left = True
             self._out.send(worker, notice.LEFT)
         self.dispatch(now)
+
+    def run_all(self, worker: Worker, now: float) -> None:
+        """A worker has declared its capacity: what it holds behind the first request runs as well (rule 9)."""
+        if not worker.concurrent:
+            worker.concurrent = True
+            for request in [*worker.window.values()][1:]:
+                if request is not None:
+                    self._started(request, now)
 
     def held(self) -> list[Request]:
         """The requests that workers hold."""

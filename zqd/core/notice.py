@@ -82,4 +82,6 @@ def _hello(body: bytes) -> Hello:
 
 
 def _text(told: dict[str, object], key: str) -> str:
-    return str(told.get(key) or "")[:MAX_TEXT]
+    """A string, fit to be written anywhere (JSON can carry half a surrogate pair); empty where it is none."""
+    value = told.get(key)
+    return value[:MAX_TEXT].encode("utf-8", "replace").decode() if isinstance(value, str) else ""

@@ -37,6 +37,7 @@ from zqd.core.waiting import WaitingLine
 from zqd.errors import FailureCode
 from zqd.zmtp.frames import EMPTY_MORE, Raw, envelope_of
 
+NO_ID = "a reply must begin with the 16-byte frame that the request began with"
 GRACE = 0.1  # seconds after its last reply in which a client's next request is still expected at a stop
 
 
@@ -58,6 +59,7 @@ class Queue:
         self.name = name
         self.settings = settings
         self.state = State.RUNNING
+        self._regular = True  # running or paused: requests are let in as far as the limits allow
         self.out = Outputs()
         self.ledger = Ledger(self.out, settings)
         self.clients: dict[Client, None] = {}
@@ -79,37 +81,30 @@ class Queue:
 
     def request(self, client: Client, raw: Raw, now: float) -> bool:
         """A client's message arrived. False: not now; offer it again when the client is in `out.resumed`."""
-        envelope = EMPTY_MORE if raw[:2] == EMPTY_MORE else envelope_of(raw)
-        if envelope is None:
-            self._malformed(client, "a request needs an empty frame and something after it")
-            return True
+        envelope: bytes | None = EMPTY_MORE
         options = NO_OPTIONS
-        if envelope is not EMPTY_MORE:
+        if raw[:2] != EMPTY_MORE:
+            envelope = envelope_of(raw)
+            if envelope is None:
+                self._malformed(client, "a request needs an empty frame and something after it")
+                return True
             try:
                 options = parse_options(envelope)
             except ValueError as error:
                 self.ledger.refused(client, envelope, FailureCode.BAD_OPTIONS, str(error))
                 return True
-        if self.state is State.RUNNING or self.state is State.PAUSED:
-            if not self.admission.admits(client, len(raw)):
-                if self.settings.overload == "reject":
-                    self.ledger.refused(client, envelope, FailureCode.NO_CAPACITY, "the queue is full")
-                    return True
-                self.admission.hold(client, len(raw))
-                return False
-        elif self.state is State.DRAINING or self.state is State.DRAINED:
-            self.admission.hold(client, 0)
-            return False
-        elif self.state is State.STOPPED or (client.outstanding and now > self._stopped_at):
-            self.ledger.refused(client, envelope, FailureCode.NO_CAPACITY, "stopping")
-            return True
-
+        if self._regular:
+            if self.line.size and not self.admission.admits(client, len(raw)):
+                return self._overloaded(client, envelope, len(raw))
+        elif (turned_away := self._turn_away(client, envelope, now)) is not None:
+            return turned_away
         self._seq += 1
+        self.ledger.counters.received += 1
+        client.received += 1
         request = Request(self._seq, client, raw, envelope, options, now)
-        self.ledger.received(client)
-        if options.timeout is not None:
-            self.dispatcher.deadlines.set(now + options.timeout, Kind.CLIENT, request)
         self.dispatcher.enter(request, now)
+        if options.timeout is not None:  # only now that it is in its place: a sweep takes others for ended
+            self.dispatcher.deadlines.set(now + options.timeout, Kind.CLIENT, request)
         return True
 
     def oversize_request(self, client: Client, envelope: bytes) -> None:
@@ -180,7 +175,10 @@ class Queue:
         self.dispatcher.freed(worker, now)
 
     def oversize_reply(self, worker: Worker, envelope: bytes, now: float) -> None:
-        """A worker's message passed `max_message_size` and was discarded; its envelope begins with an id (rule 15)."""
+        """A worker's message passed `max_message_size` and was discarded (rule 15)."""
+        if not envelope.startswith(ID_HEADER):
+            self._break_off(worker, NO_ID)
+            return
         reason = f"the reply is larger than {self.settings.max_message_size} bytes"
         self._answer_with_failure(worker, envelope[:KEY_SIZE], FailureCode.WORKER_LOST, reason, now)
 
@@ -231,6 +229,7 @@ class Queue:
     def stop(self, now: float) -> None:
         """Dispatch and answer what was read, end each client with its last reply (rule 22)."""
         self.state = State.STOPPING
+        self._regular = False
         self.dispatcher.open = True
         self._stopped_at = now
         self._stop_deadline = now + self.settings.drain_timeout if self.settings.drain_timeout else None
@@ -238,6 +237,26 @@ class Queue:
         self.out.note("queue.stopping", queued=self.line.size, in_flight=self.dispatcher.in_flight)
         self.admission.lift()
         self.dispatcher.dispatch(now)
+
+    # Requests that are not let in
+
+    def _overloaded(self, client: Client, envelope: bytes, size: int) -> bool:
+        """A limit is reached (rule 17)."""
+        if self.settings.overload == "reject":
+            self.ledger.refused(client, envelope, FailureCode.NO_CAPACITY, "the queue is full")
+            return True
+        self.admission.hold(client, size)
+        return False
+
+    def _turn_away(self, client: Client, envelope: bytes, now: float) -> bool | None:
+        """While draining or stopping: what `request` returns, or None for a request that is still let in."""
+        if self.state is State.DRAINING or self.state is State.DRAINED:
+            self.admission.hold(client, 0)
+            return False
+        if self.state is State.STOPPED or (client.outstanding and now > self._stopped_at):
+            self.ledger.refused(client, envelope, FailureCode.NO_CAPACITY, "stopping")
+            return True
+        return None
 
     # Returns and failures
 
@@ -318,14 +337,15 @@ class Queue:
             reason = "the worker's reply has no envelope"
             self._answer_with_failure(worker, ID_HEADER + bytes(raw[2:KEY_SIZE]), FailureCode.WORKER_LOST, reason, now)
         else:
-            self._break_off(worker, "a reply must begin with the 16-byte frame that the request began with")
+            self._break_off(worker, NO_ID)
 
     def _hello(self, worker: Worker, hello: notice.Hello, now: float) -> None:
         worker.name = hello.name or worker.name
         worker.pid, worker.unit, worker.handler, worker.held = hello.pid, hello.unit, hello.handler, hello.held
         if hello.capacity is not None:
-            worker.capacity = min(hello.capacity, self.settings.max_capacity)
-            worker.concurrent = True
+            capacity = min(hello.capacity, self.settings.max_capacity or hello.capacity)
+            worker.capacity = max(capacity, len(worker.window))  # slots that are taken stay (law 7)
+            self.dispatcher.run_all(worker, now)
         self.out.note("worker.hello", worker=worker, pid=hello.pid, capacity=worker.capacity)
         self.dispatcher.settle(worker, now)
 
@@ -335,6 +355,8 @@ class Queue:
 
     def _break_off(self, worker: Worker, reason: str) -> None:
         self._malformed(worker, reason)
+        worker.draining = True  # until its connection has ended
+        self.workers.place(worker)
         self.out.close(worker, Ending.NOW)
 
     def _malformed(self, peer: Client | Worker, reason: str) -> None:
@@ -356,10 +378,11 @@ class Queue:
     def _end_quiet_clients(self, now: float) -> None:
         """At a stop: clients with nothing outstanding go, those that were just answered a little later."""
         self._grace_until = None
+        last = self._stopped_at + GRACE
         for client in self.clients:
             if client.outstanding or client.ended:
                 continue
-            if now - client.replied_at >= GRACE or now - self._stopped_at >= GRACE:
+            if now >= last or now - client.replied_at >= GRACE:
                 self._end_client(client)
             else:
-                self._grace_until = self._stopped_at + GRACE
+                self._grace_until = last

@@ -34,20 +34,19 @@ NO_OPTIONS = Options()
 class Request:
     """One client's request while it is in the queue; `core.waiting` or a worker's window holds it (law 1)."""
 
-    __slots__ = (
-        "arrived",
-        "attempts",
-        "client",
-        "dispatches",
-        "envelope",
-        "key",
-        "options",
-        "raw",
-        "seq",
-        "started",
-        "waiting",
-        "worker",
-    )
+    # What a request begins with lies in the class: an instance holds only what differs, which makes it cheap to make.
+    attempts = 0
+    """Attempts charged to it: those that ended in a loss or a time-out."""
+    dispatches = 0
+    """Times it was sent to a worker: stamps ids and deadlines."""
+    waiting = False
+    """It is in the waiting line."""
+    worker: Worker | None = None
+    """Who holds it."""
+    key = b""
+    """The header and id frame of its last dispatch, as the worker's window knows it."""
+    started = 0.0
+    """When the last attempt began to run; a REP's window runs one after the other (rule 9)."""
 
     def __init__(self, seq: int, client: Client, raw: Raw, envelope: bytes, options: Options, arrived: float) -> None:
         self.seq = seq
@@ -58,16 +57,6 @@ class Request:
         self.envelope = envelope
         self.options = options
         self.arrived = arrived
-        self.started = arrived
-        """When the last attempt began to run; a REP's window runs one after the other (rule 9)."""
-        self.attempts = 0
-        """Attempts charged to it: those that ended in a loss or a time-out."""
-        self.dispatches = 0
-        """Times it was sent to a worker: stamps ids and deadlines."""
-        self.waiting = False
-        self.worker: Worker | None = None
-        self.key = b""
-        """The header and id frame of the dispatch that holds it, as the worker's window knows it."""
 
     @property
     def id(self) -> str:

@@ -37,22 +37,19 @@ class Lane:
 class WaitingLine:
     """All waiting requests of one queue."""
 
-    __slots__ = ("_arrivals", "_lanes", "_picks", "_stalled", "_stalled_size", "bytes", "size")
+    __slots__ = ("_arrivals", "_lanes", "_picks", "_stalled", "bytes", "ready", "size")
 
     def __init__(self) -> None:
         self.size = 0
         """Waiting requests, those of stalled clients included."""
         self.bytes = 0
         """Their bytes."""
+        self.ready = 0
+        """Waiting requests that `pick` may take: those of clients that are not stalled."""
         self._lanes = [Lane() for _ in range(HIGHEST_PRIORITY + 1)]
         self._stalled: dict[Client, list[Request]] = {}
-        self._stalled_size = 0
         self._arrivals: list[tuple[int, Request]] = []  # a heap by seq; entries that wait no more are passed over
         self._picks = 0
-
-    def __bool__(self) -> bool:
-        """True while `pick` would find a request."""
-        return self.size > self._stalled_size
 
     def __iter__(self) -> Iterator[Request]:
         """All waiting requests, in no particular order."""
@@ -73,7 +70,6 @@ class WaitingLine:
         self.bytes += len(request.raw)
         if client.stalled:
             self._stalled.setdefault(client, []).append(request)
-            self._stalled_size += 1
         else:
             self._line_up(request)
 
@@ -113,7 +109,6 @@ class WaitingLine:
         if client.stalled:
             aside = self._stalled[client]
             aside.remove(request)
-            self._stalled_size -= 1
             if not aside:
                 del self._stalled[client]
         else:
@@ -151,17 +146,16 @@ class WaitingLine:
         client.stalled = True
         if requests:
             self._stalled[client] = requests
-            self._stalled_size += len(requests)
+            self.ready -= len(requests)
 
     def unstall(self, client: Client) -> None:
         """Line a client's requests up again, at the end of the ring."""
         client.stalled = False
-        requests = self._stalled.pop(client, [])
-        self._stalled_size -= len(requests)
-        for request in requests:
+        for request in self._stalled.pop(client, []):
             self._line_up(request)
 
     def _line_up(self, request: Request) -> None:
+        self.ready += 1
         lane = self._lanes[request.options.priority]
         if request.dispatches:
             heapq.heappush(lane.returned, (request.seq, request))
@@ -179,7 +173,10 @@ class WaitingLine:
 
     def _forget(self, request: Request) -> None:
         request.waiting = False
-        request.client.waiting -= 1
+        client = request.client
+        client.waiting -= 1
+        if not client.stalled:
+            self.ready -= 1
         self.size -= 1
         self.bytes -= len(request.raw)
 

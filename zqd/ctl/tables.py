@@ -7,7 +7,7 @@ result, so a new row of COMMANDS can be used at once. Called by `zqd.ctl.program
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Row = Mapping[str, Any]
@@ -78,23 +78,33 @@ class Column(NamedTuple):
     key: str
     show: Callable[[Any], str] = plain
 
-    def cell(self, row: Row) -> tuple[str, bool]:
-        """What stands in the row, and whether it is a quantity, to be aligned to the right. A missing one is a None."""
+    def value(self, row: Row) -> Any:
+        """What stands in the row; a key that it lacks is a None."""
         value: Any = row
         for part in self.key.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
-        return self.show(value), value is None or _is_number(value)
+        return value
+
+    def is_quantity(self, values: Sequence[Any]) -> bool:
+        """Whether a column of `values` is aligned to the right and never clipped."""
+        known = [value for value in values if value is not None]
+        return all(map(_is_number, known)) if known else self.show is not plain
 
 
-def table(columns: Sequence[Column], rows: Iterable[Row], width: int | None = None) -> str:
+def table(columns: Sequence[Column], rows: Sequence[Row], width: int | None = None) -> str:
     """Lay `rows` out under the headings. In a terminal of `width` columns the longest texts are clipped, never the numbers."""
-    cells = [[column.cell(row) for column in columns] for row in rows]
-    right = [bool(cells) and all(line[at][1] for line in cells) for at in range(len(columns))]
-    lines = [[column.heading for column in columns], *([text for text, _ in line] for line in cells)]
-    widths = [max(_width(line[at]) for line in lines) for at in range(len(columns))]
+    columns_of_values = [[column.value(row) for row in rows] for column in columns]
+    texts = [
+        [column.heading, *map(column.show, values)]
+        for column, values in zip(columns, columns_of_values, strict=True)
+    ]
+    right = [column.is_quantity(values) for column, values in zip(columns, columns_of_values, strict=True)]
+    widths = [max(map(_width, column)) for column in texts]
     if width is not None:
         _shrink(widths, [at for at, is_right in enumerate(right) if not is_right], width)
-    return "".join((" " * GAP).join(map(_fit, line, widths, right)).rstrip() + "\n" for line in lines)
+    return "".join(
+        (" " * GAP).join(map(_fit, line, widths, right)).rstrip() + "\n" for line in zip(*texts, strict=True)
+    )
 
 
 def _shrink(widths: list[int], texts: list[int], width: int) -> None:

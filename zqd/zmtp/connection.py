@@ -23,8 +23,8 @@ from zqd.zmtp.handshake import Cipher, HandshakeError, Mechanism
 
 BATCH = 1024  # most messages that one call returns: bounds the memory that tiny messages blow up to
 LARGE = 1 << 16  # bytes; from here on a message is handed over without a copy where it can be
-MAX_COMMANDS_WITHIN = 64  # commands between the frames of one message, per call: each costs a move of the rest
-ANNOUNCED_FACTOR = 16  # a message announced larger than this many times the limit closes the connection (rule 15)
+MAX_COMMANDS_WITHIN = 64  # commands between frames of messages, per call: each costs a move of the rest
+ANNOUNCED_FACTOR = 16  # a message announced larger than so many times the limit is the end (rule 15)
 
 
 class Oversize:
@@ -74,7 +74,9 @@ class Connection:
         "outbox",
         "peer_type",
         "phase",
+        "plain",
         "socket_type",
+        "stirred",
         "version",
     )
 
@@ -93,6 +95,10 @@ class Connection:
         """The peer's socket type, known in traffic."""
         self.identity = b""
         """The peer's routing id, where it has one."""
+        self.stirred = True
+        """Something but messages: `outbox`, `more` or `error` wants to be looked at. The owner sets it back."""
+        self.plain = False
+        """In traffic that no cipher secures: `wrap` would change nothing."""
         self.more = False
         """Another whole message may be at hand: call `receive(b"")` before reading on."""
         self._buffer = bytearray()  # of a message that is not whole yet, from its start
@@ -113,6 +119,20 @@ class Connection:
     def receive(self, data: bytes | memoryview) -> list[Message]:
         """Take what the peer sent and return the messages that are whole now, at most BATCH (see `more`)."""
         buffer = self._buffer
+        if self.plain and not buffer and self._oversize is None:
+            # Most reads hold exactly one message of short frames; it needs no bookkeeping.
+            data = bytes(data)
+            at, last = 0, len(data) - 2
+            while at <= last:
+                more = data[at]
+                at += 2 + data[at + 1]
+                if not more:
+                    if at == last + 2 <= self.max_message_size:
+                        return [data]
+                    break
+                if more != MORE:
+                    break
+            return self._parse(data)
         if self.phase is Phase.TRAFFIC:
             if buffer:
                 buffer += data
@@ -122,6 +142,7 @@ class Connection:
         elif self.phase is Phase.FAILED:
             return []
         else:
+            self.stirred = True
             buffer += data
             if not self._shake_hands():
                 return []
@@ -178,13 +199,17 @@ class Connection:
                 start = at
                 if len(messages) == BATCH:
                     break
-        if self.error is None:
+        if start < size or self._buffer:
             self._keep(data, start, at)
+        if len(messages) == BATCH or self.more:
             self.more = len(messages) == BATCH and size > start
+            self.stirred = True
         return messages
 
     def _keep(self, data: bytes | bytearray, start: int, at: int) -> None:
         """Remember what is left of `data` from `start` on, whose frames before `at` have been looked at."""
+        if self.error is not None:
+            return
         self._scan = at - start
         if data is self._buffer:
             del data[:start]
@@ -230,7 +255,9 @@ class Connection:
         envelope = envelope_of(memoryview(data)[start:at])
         self._announced = end - start
         if envelope is None:
-            self._fail(f"message of at least {end - start} bytes (limit {self.max_message_size}) without an envelope")
+            self._fail(
+                f"message of at least {end - start} bytes (limit {self.max_message_size}) without an envelope"
+            )
             return len(data)
         if not self._announcement_bearable():
             return len(data)
@@ -330,6 +357,7 @@ class Connection:
         self._send_command(handshake.command(b"PING", min(round(ttl * 10), 0xFFFF).to_bytes(2, "big")))
 
     def _send_command(self, body: bytes) -> None:
+        self.stirred = True
         cipher = self.mechanism.cipher
         if cipher is None:
             self.outbox.append(encode_frame(body, COMMAND))
@@ -380,9 +408,11 @@ class Connection:
         if major < 3:
             self._greet_v2()
             return
-        if self.version == (0, 0):  # the rest of our greeting goes out as soon as the peer is known to be of 3.x
+        if self.version == (0, 0):  # our greeting's rest goes out as soon as the peer is known to be of 3.x
             self.version = (3, 0)
-            self.outbox.append(handshake.greeting_tail(1, self.mechanism.name, as_server=self.mechanism.as_server))
+            self.outbox.append(
+                handshake.greeting_tail(1, self.mechanism.name, as_server=self.mechanism.as_server)
+            )
         if len(buffer) < handshake.GREETING_SIZE:
             return
         self.version = (3, buffer[11]) if major == 3 else (3, 1)
@@ -425,9 +455,12 @@ class Connection:
         self.peer_type = peer_type
         self.identity = identity
         self.phase = Phase.TRAFFIC
+        self.plain = self.mechanism.cipher is None
 
     def _fail(self, reason: str) -> None:
         self.error = self.error or reason
         self.phase = Phase.FAILED
+        self.stirred = True
+        self.plain = False
         self.more = False
         self._buffer = bytearray()

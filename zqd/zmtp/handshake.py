@@ -102,7 +102,9 @@ def check_socket_type(ours: bytes, theirs: bytes) -> None:
     accepted = ACCEPTED_PEERS[ours]
     if theirs not in accepted:
         wanted = ", ".join(sorted(kind.decode() for kind in accepted))
-        raise HandshakeError(f"socket type {printable(theirs) or 'missing'} cannot talk to {ours.decode()}: use {wanted}")
+        raise HandshakeError(
+            f"socket type {printable(theirs) or 'missing'} cannot talk to {ours.decode()}: use {wanted}"
+        )
 
 
 def split_command(body: bytes) -> tuple[bytes, bytes]:

@@ -1,0 +1,340 @@
+from __future__ import annotations
+
+import fcntl
+import grp
+import json
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import zqd
+from tests.control.serving import PaperBroker, listen, served, worker
+from zqd.control.commands import COMMANDS, Argument, Arguments, Broker, command
+from zqd.ctl.program import build_parser
+
+ZQCTL = [sys.executable, "-m", "zqd.ctl"]
+ROOT = Path(__file__).parents[2]
+AS_NOBODY = """
+import grp, os, pwd
+from zqd.ctl.program import build_parser, main
+build_parser()  # imports the last of what nobody may not be able to read
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+raise SystemExit(main())
+"""
+
+
+@pytest.fixture
+def broker() -> PaperBroker:
+    """What the served zqd says."""
+    return PaperBroker()
+
+
+@pytest.fixture
+def control(sockets: Path, broker: PaperBroker) -> Iterator[str]:
+    """The endpoint of a zqd that serves."""
+    path = sockets / "control.sock"
+    with served(path, broker) as faults:
+        yield f"ipc://{path}"
+    assert faults == []
+
+
+def zqctl(*arguments: str, program: list[str] = ZQCTL, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run zqctl to its end."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.run([*program, *arguments], text=True, cwd=ROOT, timeout=60, check=False, **options)
+
+
+def said(done: subprocess.CompletedProcess[str]) -> tuple[int, str]:
+    """The exit status and the one line on standard error, where nothing else was printed."""
+    assert not done.stdout
+    return done.returncode, done.stderr
+
+
+# Answers
+
+
+@pytest.mark.parametrize("name", ["queues", "workers", "clients"])
+def test_json_is_the_result_itself(name: str, control: str, broker: PaperBroker) -> None:
+    """With --json a program gets exactly what zqd answered."""
+    done = zqctl("--control", control, "--json", name)
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = {"queues": broker.status()["queues"], "workers": broker.workers(), "clients": broker.clients()}
+    assert json.loads(done.stdout) == expected[name]
+
+
+def test_json_status_is_one_object(control: str, broker: PaperBroker) -> None:
+    """`zqctl --json status` prints one object, indented, of printable ASCII."""
+    done = zqctl("--control", control, "--json", "status")
+    assert json.loads(done.stdout) == broker.status()
+    assert done.stdout.startswith('{\n  "version": "0.1.0",\n')
+    assert done.stdout.replace("\n", "").isprintable()
+
+
+def test_json_keeps_control_characters_from_the_terminal(control: str) -> None:
+    """JSON's escapes hide what a peer's name could do to a terminal."""
+    assert "\x1b" not in zqctl("--control", control, "--json", "workers").stdout
+
+
+def test_the_table_is_for_people(control: str) -> None:
+    """Without --json come headings and rows."""
+    done = zqctl("--control", control, "workers")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0].split()[:3] == ["ID", "NAME", "QUEUE"]
+    assert r"mill\x1b[31m" in done.stdout
+
+
+def test_every_command_answers(control: str) -> None:
+    """Each reading command of the table works as it stands, with and without --json."""
+    for row in COMMANDS.values():
+        if row.reads and not any(argument.required for argument in row.arguments):
+            for json_or_not in ([], ["--json"]):
+                done = zqctl("--control", control, row.name, *json_or_not)
+                assert (done.returncode, done.stderr) == (0, "")
+                assert done.stdout
+
+
+def test_options_may_follow_the_command(control: str, broker: PaperBroker) -> None:
+    """--control, --json and --timeout stand before or after the command."""
+    done = zqctl("--timeout", "9", "workers", "--json", "--control", control, "--queue", "slow")
+    assert json.loads(done.stdout) == broker.workers()[1:]
+
+
+def test_the_default_socket_is_found(sockets: Path) -> None:
+    """Without --control the socket in $XDG_RUNTIME_DIR/zqd answers."""
+    if Path("/run/zqd/control.sock").exists():
+        pytest.skip("a zqd of this machine comes first")
+    (sockets / "zqd").mkdir()
+    with served(sockets / "zqd" / "control.sock", PaperBroker()):
+        done = zqctl("ping", env=os.environ | {"XDG_RUNTIME_DIR": str(sockets)})
+    assert (done.returncode, done.stdout) == (0, f"zqd answers, pid {os.getpid()}\n")
+
+
+def test_version_needs_no_zqd() -> None:
+    """`zqctl --version` is about zqctl."""
+    assert zqctl("--version").stdout == f"zqctl {zqd.__version__}\n"
+
+
+# Errors, each with its status and its sentence
+
+
+def test_zqds_refusal_is_status_1(control: str) -> None:
+    """zqd's own sentence, on standard error also with --json."""
+    assert said(zqctl("--control", control, "--json", "workers", "--queue", "x\x1b")) == (
+        1,
+        "zqctl: no queue is named 'x\\x1b'; there is default, slow\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["statsu"],
+        ["status", "extra"],
+        ["workers", "--qeueu", "default"],
+        ["--timeout", "soon", "status"],
+        ["--timeout", "-1", "status"],
+        ["--timeout", "nan", "status"],
+        ["--control", "tcp://127.0.0.1:1", "status"],
+    ],
+)
+def test_a_command_line_without_sense_is_status_2(arguments: list[str]) -> None:
+    """What makes no sense is said, with no traceback."""
+    status, stderr = said(zqctl(*arguments))
+    assert status == 2
+    assert stderr.splitlines()[-1].startswith("zqctl")
+    assert "Traceback" not in stderr
+
+
+def test_no_socket_is_status_3(sockets: Path) -> None:
+    """Where no socket is, no zqd runs."""
+    assert said(zqctl("--control", f"ipc://{sockets}/none", "status")) == (
+        3,
+        f"zqctl: zqd is not running: no socket at ipc://{sockets}/none\n",
+    )
+
+
+def test_a_dead_socket_is_status_3(sockets: Path) -> None:
+    """A socket file that nobody listens at is not waited for."""
+    listen(sockets / "dead").close()
+    assert said(zqctl("--control", f"ipc://{sockets}/dead", "status")) == (
+        3,
+        f"zqctl: zqd is not running: nothing listens at ipc://{sockets}/dead\n",
+    )
+
+
+def test_no_socket_anywhere_is_status_3(sockets: Path) -> None:
+    """Without --control the sentence names the places that were looked at."""
+    if any(Path(place).exists() for place in ("/run/zqd", f"/tmp/zqd-{os.geteuid()}")):
+        pytest.skip("this machine has a zqd of its own")
+    done = zqctl("status", env=os.environ | {"XDG_RUNTIME_DIR": str(sockets)})
+    places = ["/run/zqd", f"{sockets}/zqd", f"/tmp/zqd-{os.geteuid()}"]
+    looked = ", ".join(f"ipc://{place}/control.sock" for place in places)
+    assert said(done) == (3, f"zqctl: zqd is not running: no socket control.sock; looked in: {looked}\n")
+
+
+def test_a_socket_of_a_group_is_status_4(sockets: Path, control: str) -> None:
+    """Who may not connect learns which group may."""
+    (sockets / "control.sock").chmod(0o060)
+    group = grp.getgrgid((sockets / "control.sock").stat().st_gid).gr_name
+    assert said(zqctl("--control", control, "status", program=[sys.executable, "-c", AS_NOBODY])) == (
+        4,
+        f"zqctl: no permission for {control}: ask for membership of the group that owns it ({group})\n",
+    )
+
+
+def test_a_directory_that_bars_the_way_is_status_4(sockets: Path) -> None:
+    """If the directory is what may not be entered, its group is the one to ask for."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a directory of another group")
+    (sockets / "run").mkdir()
+    os.chown(sockets / "run", 0, 1)
+    (sockets / "run").chmod(0o750)
+    listen(sockets / "run" / "c").close()
+    done = zqctl("--control", f"ipc://{sockets}/run/c", "status", program=[sys.executable, "-c", AS_NOBODY])
+    group = grp.getgrgid(1).gr_name
+    assert said(done) == (
+        4,
+        f"zqctl: no permission for ipc://{sockets}/run/c: ask for membership of the group that owns it ({group})\n",
+    )
+
+
+def test_a_socket_of_one_user_is_status_4(sockets: Path, control: str) -> None:
+    """Where no group could help, the owner is named."""
+    (sockets / "control.sock").chmod(0o000)
+    status, sentence = said(zqctl("--control", control, "status", program=[sys.executable, "-c", AS_NOBODY]))
+    assert status == 4
+    assert sentence.startswith(f"zqctl: no permission for {control}: only its owner (")
+
+
+def test_a_stopped_zqd_is_status_1(sockets: Path) -> None:
+    """A zqd that is there and does not answer is named by its pid, after the time-out and not later."""
+    path = sockets / "control.sock"
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.control.serving", path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            process.send_signal(signal.SIGSTOP)
+            assert said(zqctl("--control", f"ipc://{path}", "--timeout", "0.2", "status")) == (
+                1,
+                f"zqctl: zqd (pid {process.pid}) did not answer within 0.2 s: stopped or hung?\n",
+            )
+            process.send_signal(signal.SIGCONT)
+            assert zqctl("--control", f"ipc://{path}", "ping").stdout == f"zqd answers, pid {process.pid}\n"
+        finally:
+            process.kill()
+
+
+# Manners
+
+
+def test_a_reader_that_has_enough_is_no_error(control: str) -> None:
+    """`zqctl workers | head -1` ends silently."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = zqctl("--control", control, "workers", stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_is_said(control: str) -> None:
+    """An answer that cannot be written is an error with one line."""
+    with Path("/dev/full").open("w") as full:
+        done = zqctl("--control", control, "workers", stdout=full)
+    assert (done.returncode, done.stderr) == (1, "zqctl: cannot write the answer: No space left on device\n")
+
+
+def test_an_interrupt_is_silent(sockets: Path) -> None:
+    """Ctrl-C while zqctl waits ends it with status 130 and no traceback."""
+    with closing(listen(sockets / "c")) as listener:
+        listener.settimeout(60)
+        with subprocess.Popen(
+            [*ZQCTL, "--control", f"ipc://{sockets}/c", "--timeout", "60", "status"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            probe, _ = listener.accept()
+            with closing(probe):
+                conversation, _ = listener.accept()  # zmq's: zqctl is about to wait, or waits
+            with closing(conversation):
+                process.send_signal(signal.SIGINT)
+                stdout, stderr = process.communicate(timeout=60)
+        assert (process.returncode, stdout, stderr) == (130, b"", b"")
+
+
+def test_a_terminals_width_is_kept(control: str, broker: PaperBroker) -> None:
+    """On a terminal of 100 columns a worker of a long name stays a line."""
+    broker.worker_rows = [worker("w1", name="n" * 200)]
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    assert zqctl("--control", control, "workers", stdout=theirs).returncode == 0
+    os.close(theirs)
+    with open(ours, "rb", closefd=True, buffering=0) as terminal:
+        shown = terminal.read(65536).decode().splitlines()
+    assert [len(line) for line in shown] == [100, 100]
+
+
+def test_letters_that_a_locale_lacks_are_escaped(control: str, broker: PaperBroker) -> None:
+    """A name that cannot be written in the locale's encoding is no traceback."""
+    broker.worker_rows = [worker("w1", name="漢")]
+    done = zqctl("--control", control, "workers", env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\u6f22" in done.stdout
+
+
+# The table makes the command line
+
+
+def test_a_commands_arguments_become_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row's positional, typed and true-or-false arguments can be given as a person expects."""
+
+    def move_it(broker: Broker, args: Arguments) -> object:
+        """Move it."""
+
+    arguments = (
+        Argument("target", "what", required=True, positional=True),
+        Argument("how_many", "how many", int),
+        Argument("wait", "wait for it", bool),
+        Argument("where", "to where", required=True),
+    )
+    monkeypatch.setattr("zqd.ctl.program.COMMANDS", table := dict(COMMANDS))
+    command(*arguments, reads=False, table=table)(move_it)
+    options = build_parser().parse_args(["move-it", "w1", "--how-many", "3", "--where", "there"])
+    given = {argument.name: getattr(options, argument.name) for argument in arguments}
+    assert given == {"target": "w1", "how_many": 3, "wait": None, "where": "there"}
+    assert build_parser().parse_args(["move-it", "w1", "--where", "x", "--wait"]).wait is True
+
+
+def test_the_help_lists_every_command() -> None:
+    """`zqctl --help` has a line for each command, with its help."""
+    shown = " ".join(zqctl("--help").stdout.split())
+    assert all(f"{row.name} {row.help}" in shown for row in COMMANDS.values())
+
+
+def test_a_plain_socket_that_says_nothing_is_no_answer(sockets: Path) -> None:
+    """Whatever listens there and speaks no ZMTP is given the time-out."""
+    with closing(listen(sockets / "c")):
+        status, sentence = said(zqctl("--control", f"ipc://{sockets}/c", "--timeout", "0.1", "ping"))
+    assert (status, sentence) == (
+        1,
+        f"zqctl: zqd (pid {os.getpid()}) did not answer within 0.1 s: stopped or hung?\n",
+    )

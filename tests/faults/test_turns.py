@@ -1,0 +1,109 @@
+"""What can only be made to happen by turning the loop by hand: a device in the test's own process."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import select
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.faults.raw import RawPeer
+from zqd.config import QueueConfig
+from zqd.core.settings import QueueSettings
+from zqd.device import ClientLink, Device, Room
+from zqd.link import Stage
+from zqd.loop import Loop
+from zqd.zmtp.frames import encode_message
+
+ANY_PORT = ("tcp://127.0.0.1:0",)
+
+
+class Bench:
+    """A device with small limits, its loop, and what it told."""
+
+    def __init__(self) -> None:
+        self.loop = Loop()
+        self.events: list[tuple[str, dict[str, object]]] = []
+        self.faults: list[Exception] = []
+        self.device = Device(
+            self.loop,
+            QueueConfig("default", ANY_PORT, ANY_PORT, QueueSettings(max_unsent=64 << 10)),
+            boot=bytes(8),
+            room=Room(100),
+            numbers=itertools.count(1),
+            notify=lambda event, fields: self.events.append((event, fields)),
+            on_fault=self.faults.append,
+        )
+        self.device.open()
+
+    @property
+    def frontend(self) -> str:
+        """Where clients connect."""
+        return str(self.device.frontend[0].endpoint)
+
+    def turn_until(self, condition: Callable[[], object]) -> None:
+        """Turn the loop until the condition holds, or for a while."""
+        timer = self.loop.call_at(self.loop.now + 10, lambda: pytest.fail("waited in vain"))
+        while not condition():
+            self.loop.call_soon(lambda: None)  # the other end is in this thread: never wait for it
+            self.loop.turn()
+        timer.cancel()
+
+    def told(self, event: str) -> list[dict[str, object]]:
+        """The fields of each such event."""
+        return [fields for name, fields in self.events if name == event]
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """A device at work, without faults at the end."""
+    bench = Bench()
+    yield bench
+    bench.device.close()
+    bench.loop.close()
+    assert bench.faults == []
+
+
+def test_stalled_in_the_turn_of_its_request(bench: Bench) -> None:
+    """A client that is stalled by a reply in the same turn in which its next request comes is not taken for gone."""
+    reply = encode_message([b"", bytes(16 << 20)])
+    with RawPeer(bench.frontend) as peer:
+        peer.send_handshake(b"DEALER")
+        bench.turn_until(lambda: bench.device.queue.clients)
+        (client,) = bench.device.queue.clients
+        link = bench.device._links[client.number]
+        assert isinstance(link, ClientLink)
+        bench.device.queue.out.send(client, reply)
+        peer.send(encode_message([b"", b"next"]))
+        link._ready(select.EPOLLIN | select.EPOLLOUT)
+        assert client.stalled
+        assert link.stage is Stage.OPEN
+        peer.skip_handshake()
+        peer.socket.setblocking(False)
+
+        def request_is_read() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                peer.socket.recv(1 << 20)
+            return client.waiting == 1
+
+        bench.turn_until(request_is_read)
+
+
+def test_epoll_is_full(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection for which epoll has no room is given up; that is reported, and survived."""
+
+    def no_room(fd: int, events: int, handler: Callable[[int], None]) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with RawPeer(bench.frontend) as peer:
+        monkeypatch.setattr(bench.loop, "register", no_room)
+        bench.turn_until(lambda: bench.told("accept.failed"))
+        monkeypatch.undo()
+        peer.read_to_end()
+    assert bench.told("accept.failed")[0]["reason"] == "No space left on device"
+    with RawPeer(bench.frontend) as peer:
+        peer.send_handshake(b"REQ")
+        bench.turn_until(lambda: bench.device.queue.clients)
