@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from zqd.core.peers import Peer
 from zqd.loop import Timer
-from zqd.zmtp.connection import LARGE, Connection, Message, Phase
+from zqd.zmtp.connection import LARGE, Connection, Message
 from zqd.zmtp.frames import Raw
 from zqd.zmtp.handshake import Null
+from zqd.zmtp.opening import Phase
 
 if TYPE_CHECKING:
     from zqd.device import Device

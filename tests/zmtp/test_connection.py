@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from tests.zmtp import peers
 from tests.zmtp.peers import feed, in_traffic, outcome, ping, pong, take_outbox
-from zqd.zmtp.connection import BATCH, LARGE, MAX_COMMANDS_WITHIN, Phase
+from zqd.zmtp.connection import BATCH, LARGE, MAX_COMMANDS_WITHIN
 from zqd.zmtp.frames import COMMAND, MORE, encode_frame, encode_message
 from zqd.zmtp.handshake import MAX_HANDSHAKE_COMMAND
+from zqd.zmtp.opening import Phase
 
 HELLO = encode_message([b"", b"hello"])
 WORLD = encode_message([b"", b"world"])

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from tests.zmtp import peers
 from tests.zmtp.peers import Outcome, XorMechanism, outcome, take_outbox
-from zqd.zmtp.connection import ANNOUNCED_FACTOR, BATCH, Connection, Oversize, Phase
+from zqd.zmtp.connection import ANNOUNCED_FACTOR, BATCH, Connection, Oversize
 from zqd.zmtp.frames import COMMAND, LONG, MORE, decode_message, encode_frame, encode_message, envelope_of
 from zqd.zmtp.handshake import MAX_HANDSHAKE_COMMAND
+from zqd.zmtp.opening import Phase
 
 LIMIT = 200
 GREETINGS = [

@@ -7,8 +7,9 @@ import pytest
 from tests.zmtp import peers
 from tests.zmtp.peers import Xor, XorMechanism, feed, outcome, take_outbox
 from zqd.zmtp import handshake
-from zqd.zmtp.connection import BATCH, Connection, Phase
+from zqd.zmtp.connection import BATCH, Connection
 from zqd.zmtp.frames import COMMAND, MORE, Raw, encode_frame, encode_message
+from zqd.zmtp.opening import Phase
 
 HELLO = encode_message([b"", b"hello"])
 PARTS = [b"hop", b"", b"x" * 300, b"", b"last"]

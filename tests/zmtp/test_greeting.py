@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.zmtp import peers
-from zqd.zmtp.connection import Phase
 from zqd.zmtp.frames import encode_message
+from zqd.zmtp.opening import Phase
 
 ELEVEN = peers.SIGNATURE + b"\x03"
 OUR_TAIL = b"\x01NULL" + bytes(16 + 1 + 31)

@@ -81,13 +81,13 @@ class Queue:
 
     def request(self, client: Client, raw: Raw, now: float) -> bool:
         """A client's message arrived. False: not now; offer it again when the client is in `out.resumed`."""
-        envelope: bytes | None = EMPTY_MORE
-        options = NO_OPTIONS
-        if raw[:2] != EMPTY_MORE:
-            envelope = envelope_of(raw)
-            if envelope is None:
+        envelope, options = EMPTY_MORE, NO_OPTIONS
+        if raw[:2] != EMPTY_MORE:  # not a plain REQ's
+            found = envelope_of(raw)
+            if found is None:
                 self._malformed(client, "a request needs an empty frame and something after it")
                 return True
+            envelope = found
             try:
                 options = parse_options(envelope)
             except ValueError as error:

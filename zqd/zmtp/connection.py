@@ -3,8 +3,7 @@
     receive(bytes) ─▶ greeting ─▶ handshake ─▶ traffic ─▶ [raw message, …]
                           └───── answers ──────────┴──▶ outbox
 
-The accepting side of ZMTP 3.0 and 3.1 (RFC 23, RFC 37) and of 2.0 (RFC 15), told apart as RFC 23 "Backwards
-interoperability" says: signature and major version are sent at once, the rest when the peer's major is known.
+The accepting side of ZMTP 3.0 and 3.1 (RFC 23, RFC 37) and of 2.0 (RFC 15); `opening` has the first half of the way.
 
 What a peer does wrong is never raised: it ends up in `error`, after the messages that came before it, and the owner
 then flushes the outbox (it may hold an ERROR command) and closes. Cost is linear in the bytes, however they are cut:
@@ -15,11 +14,10 @@ Layer 1, pure; knows no socket and no clock. Called by: `zqd.link`.
 
 from __future__ import annotations
 
-import enum
-
 from zqd.zmtp import handshake
 from zqd.zmtp.frames import COMMAND, LONG, MORE, Raw, encode_frame, envelope_of, frame_bounds, unpack_size
 from zqd.zmtp.handshake import Cipher, HandshakeError, Mechanism
+from zqd.zmtp.opening import Opening, Phase
 
 BATCH = 1024  # most messages that one call returns: bounds the memory that tiny messages blow up to
 LARGE = 1 << 16  # bytes; from here on a message is handed over without a copy where it can be
@@ -42,15 +40,6 @@ class Oversize:
 Message = bytes | bytearray | Oversize
 
 
-class Phase(enum.Enum):
-    """How far a connection is; it only moves forward."""
-
-    GREETING = 1
-    HANDSHAKE = 2
-    TRAFFIC = 3
-    FAILED = 4
-
-
 class Connection:
     """The protocol state of one accepted connection; plain data.
 
@@ -62,6 +51,7 @@ class Connection:
         "_announced",
         "_buffer",
         "_inner",
+        "_opening",
         "_oversize",
         "_scan",
         "_skip",
@@ -85,7 +75,8 @@ class Connection:
         self.socket_type = socket_type
         self.max_message_size = max_message_size
         self.phase = Phase.GREETING
-        self.outbox: list[bytes] = [handshake.SIGNATURE + handshake.MAJOR]
+        self._opening = Opening(mechanism, socket_type)
+        self.outbox, self._opening.outbox = self._opening.outbox, []
         """Bytes for the peer; the owner takes them and puts a new list there."""
         self.error: str | None = None
         """Why the connection has failed; the owner closes it."""
@@ -144,7 +135,7 @@ class Connection:
         else:
             self.stirred = True
             buffer += data
-            if not self._shake_hands():
+            if not self._open():
                 return []
             messages = self._parse(buffer)
         return messages if self.mechanism.cipher is None else self._unwrap(messages, self.mechanism.cipher)
@@ -364,98 +355,22 @@ class Connection:
         else:
             self.outbox.append(encode_frame(cipher.encode(COMMAND, body)))
 
-    # Greeting and handshake
+    # Opening and failing
 
-    def _shake_hands(self) -> bool:
-        """Go as far as the buffer allows; True once in traffic."""
-        buffer = self._buffer
+    def _open(self) -> bool:
+        """Go on with the opening; True once in traffic."""
+        opening = self._opening
         try:
-            if self.phase is Phase.GREETING:
-                self._greet()
-            while self.phase is Phase.HANDSHAKE and len(buffer) >= 2:
-                if buffer[0] & LONG and len(buffer) < 9:
-                    break
-                start, end = frame_bounds(buffer, 0)
-                if end > handshake.MAX_HANDSHAKE_COMMAND:
-                    raise HandshakeError(f"handshake frame of {end} bytes")
-                if end > len(buffer):
-                    break
-                flags, body = buffer[0], bytes(buffer[start:end])
-                del buffer[:end]
-                if self.version < (3, 0):
-                    self._enter_traffic(self.peer_type, body)
-                else:
-                    self._handshake_command(flags, body)
+            opening.advance(self._buffer)
         except HandshakeError as error:
-            if self.phase is Phase.HANDSHAKE and self.version >= (3, 0):
-                self.outbox.append(encode_frame(handshake.error_command(str(error)), COMMAND))
+            opening.refuse(str(error))
             self._fail(str(error))
+        self.outbox += opening.outbox
+        opening.outbox = []
+        self.phase, self.version = opening.phase, opening.version
+        self.peer_type, self.identity = opening.peer_type, opening.identity
+        self.plain = self.phase is Phase.TRAFFIC and self.mechanism.cipher is None
         return self.phase is Phase.TRAFFIC
-
-    def _greet(self) -> None:
-        buffer = self._buffer
-        if len(buffer) >= 2 and buffer[0] != 0xFF:
-            raise HandshakeError("not a ZMTP peer" if buffer[1] else "ZMTP 1.0 is not supported")
-        if len(buffer) < 10:
-            return
-        if not buffer[9] & 1:
-            raise HandshakeError("ZMTP 1.0 is not supported")
-        if len(buffer) < 11:
-            return
-        major = buffer[10]
-        if major == 0:
-            raise HandshakeError("ZMTP 1.0 is not supported")
-        if major < 3:
-            self._greet_v2()
-            return
-        if self.version == (0, 0):  # our greeting's rest goes out as soon as the peer is known to be of 3.x
-            self.version = (3, 0)
-            self.outbox.append(
-                handshake.greeting_tail(1, self.mechanism.name, as_server=self.mechanism.as_server)
-            )
-        if len(buffer) < handshake.GREETING_SIZE:
-            return
-        self.version = (3, buffer[11]) if major == 3 else (3, 1)
-        mechanism = bytes(buffer[12:32]).rstrip(b"\0")
-        del buffer[: handshake.GREETING_SIZE]
-        if mechanism != self.mechanism.name:
-            wanted = self.mechanism.name.decode()
-            raise HandshakeError(f"peer uses {handshake.printable(mechanism)}, this endpoint {wanted}")
-        self.phase = Phase.HANDSHAKE
-
-    def _greet_v2(self) -> None:
-        """RFC 15: after the revision comes the socket type, then the identity as a frame; no commands, ever."""
-        if self.mechanism.name != b"NULL":
-            raise HandshakeError(f"ZMTP 2.0 has no {self.mechanism.name.decode()}")
-        if self.version == (0, 0):
-            self.version = (2, 0)
-            number = handshake.V2_SOCKET_TYPES.index(self.socket_type)
-            self.outbox.append(bytes((number, 0, 0)))  # our type, then our identity: an empty frame
-        buffer = self._buffer
-        if len(buffer) < handshake.V2_GREETING_SIZE:
-            return
-        number = buffer[11]
-        if number >= len(handshake.V2_SOCKET_TYPES):
-            raise HandshakeError(f"unknown ZMTP 2.0 socket type {number}")
-        self.peer_type = handshake.V2_SOCKET_TYPES[number]
-        handshake.check_socket_type(self.socket_type, self.peer_type)
-        del buffer[: handshake.V2_GREETING_SIZE]
-        self.phase = Phase.HANDSHAKE
-
-    def _handshake_command(self, flags: int, body: bytes) -> None:
-        if flags & ~LONG != COMMAND:
-            raise HandshakeError("message before the handshake was over")
-        answer = self.mechanism.receive(body)
-        self.outbox.append(encode_frame(answer, COMMAND))
-        if self.mechanism.complete:
-            metadata = self.mechanism.metadata
-            self._enter_traffic(metadata.get(b"socket-type", b""), metadata.get(b"identity", b""))
-
-    def _enter_traffic(self, peer_type: bytes, identity: bytes) -> None:
-        self.peer_type = peer_type
-        self.identity = identity
-        self.phase = Phase.TRAFFIC
-        self.plain = self.mechanism.cipher is None
 
     def _fail(self, reason: str) -> None:
         self.error = self.error or reason
