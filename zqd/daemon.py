@@ -22,11 +22,12 @@ from typing import Any, NoReturn
 
 from zqd import __version__
 from zqd.config import Config, load
-from zqd.device import Device, Room
 from zqd.endpoints import IpcEndpoint, bind, parse
 from zqd.errors import ConfigError, ExitStatus, UnavailableError, UsageError, ZqdError
 from zqd.logs import EventLog, configure
-from zqd.loop import Loop
+from zqd.net.device import Device
+from zqd.net.loop import Loop
+from zqd.net.side import Room
 from zqd.rundir import CONTROL_SOCKET, run_directory
 from zqd.snapshot import client_rows, queue_row, worker_rows
 
@@ -46,6 +47,7 @@ class Daemon:
         self.loop = Loop()
         self.devices: list[Device] = []
         self._log = log
+        log.call_at = self.loop.call_at
         self._started = time.monotonic()
         self._stopping = False
         self._cleanup = contextlib.ExitStack()

@@ -69,6 +69,8 @@ class EventLog:
         self._clock = clock
         self._second = 0.0
         self._seen: dict[str, int] = {}
+        self.call_at: Callable[[float, Callable[[], None]], object] | None = None
+        """Calls back at a time of the clock: so a storm is told even if no other event follows it."""
 
     def __call__(self, name: str, fields: dict[str, object]) -> None:
         """Log one event with its own level."""
@@ -80,6 +82,8 @@ class EventLog:
         seen = self._seen[name] = self._seen.get(name, 0) + 1
         if seen <= FOLD_AFTER or level == "debug":
             getattr(self._log, level)(name, **fields)
+        elif seen == FOLD_AFTER + 1 and self.call_at is not None:
+            self.call_at(now + 1, self.fold)
 
     def fold(self) -> None:
         """Tell what was left out since the last time."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from zqd.core.peers import Client
 from zqd.core.request import Request
-from zqd.device import Device
+from zqd.net.device import Device
 
 _QUANTILES = (0.5, 0.99)
 
@@ -20,8 +20,8 @@ def queue_row(device: Device) -> dict[str, Any]:
     return {
         "name": queue.name,
         "state": queue.state.value,
-        "frontend": [str(listener.endpoint) for listener in device.frontend],
-        "backend": [str(listener.endpoint) for listener in device.backend],
+        "frontend": [str(listener.endpoint) for listener in device.frontend.listeners],
+        "backend": [str(listener.endpoint) for listener in device.backend.listeners],
         "workers": len(queue.workers),
         "idle_workers": queue.workers.idle,
         "clients": len(queue.clients),

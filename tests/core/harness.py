@@ -6,7 +6,7 @@
     w.reply()
     assert a.answers == [b"re:one"]
 
-Every stimulus is one step: `check()` runs after it, then the outputs are carried out as `zqd.device` does it (refused
+Every stimulus is one step: `check()` runs after it, then the outputs are carried out as `zqd.net.device` does it (refused
 messages are kept and offered again, connections end), which may be further steps. A step that fails shows those before
 it. Subclasses look on through the methods whose names begin with `saw_`.
 """
@@ -147,7 +147,7 @@ class Harness:
         assert self.queue.deadline is None or self.queue.deadline > self.now, "rule 20: the loop would spin"
 
     def _settle(self) -> None:
-        """Carry out the outputs until there are none, as `zqd.device` does at the end of a turn."""
+        """Carry out the outputs until there are none, as `zqd.net.device` does at the end of a turn."""
         self._settling = True
         try:
             queue, out = self.queue, self.queue.out

@@ -100,7 +100,7 @@ def test_a_request_that_ends_in_time(tmp_path: Path, crowd: Crowd, connect: Conn
         clients = [connect(zmq.REQ, zqd.frontend) for _ in range(5)]
         for client in clients:
             client.send(b"body")
-        zqd.wait_until("them", lambda queue: queue["received"] == 5)
+        zqd.wait_until("them", lambda queue: (queue["in_flight"], queue["queued"]) == (1, 4))
         assert zqd.stop(patience=SOON) == 0
         assert [client.recv_multipart()[0] for client in clients] == [b"body"] * 5
         assert_clean(zqd, tmp_path)

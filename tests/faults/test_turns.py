@@ -13,9 +13,9 @@ import pytest
 from tests.faults.raw import RawPeer
 from zqd.config import QueueConfig
 from zqd.core.settings import QueueSettings
-from zqd.device import ClientLink, Device, Room
-from zqd.link import Stage
-from zqd.loop import Loop
+from zqd.net.device import ClientLink, Device, Room
+from zqd.net.link import Stage
+from zqd.net.loop import Loop
 from zqd.zmtp.frames import encode_message
 
 ANY_PORT = ("tcp://127.0.0.1:0",)

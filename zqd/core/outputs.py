@@ -1,6 +1,6 @@
 """What the queue wants done: plain data that its owner takes once a turn.
 
-Layer 1, pure. Written by: `queue` and its parts; taken by: `zqd.device`.
+Layer 1, pure. Written by: `queue` and its parts; taken by: `zqd.net.device`.
 """
 
 from __future__ import annotations

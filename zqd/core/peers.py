@@ -1,6 +1,6 @@
 """Clients and workers as the queue sees them: plain data, one object for each connection.
 
-Layer 1, pure. The queue writes raw messages into an `outbox`; the shell (`zqd.device`) takes them from there. Nothing
+Layer 1, pure. The queue writes raw messages into an `outbox`; the shell (`zqd.net.device`) takes them from there. Nothing
 else of a peer belongs to the shell, and no socket is known here.
 """
 

@@ -9,7 +9,7 @@ What a peer does wrong is never raised: it ends up in `error`, after the message
 then flushes the outbox (it may hold an ERROR command) and closes. Cost is linear in the bytes, however they are cut:
 what has been scanned is not scanned again, and a buffer only grows at its end.
 
-Layer 1, pure; knows no socket and no clock. Called by: `zqd.link`.
+Layer 1, pure; knows no socket and no clock. Called by: `zqd.net.link`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,386 @@
+"""One peer's connection: a socket, its ZMTP connection, and the bytes between them.
+
+    socket ─ read ─▶ Connection.receive ─▶ the role's `take` (see `roles`)
+    socket ◀ flush ─ Connection.outbox and the peer's outbox, joined into one send a turn
+
+A link is **open** until it is lost (the peer's doing: closed at once) or ended (ours, rule 21: flush, FIN, read and
+discard to EOF, close; closing on unread input would destroy the reply that is being sent).
+
+One class for clients and workers alike: what differs is in the role, and code that only ever sees one class runs faster.
+
+Layer 3; knows sockets and the loop. Called by: `device`, `roles`.
+"""
+
+from __future__ import annotations
+
+import enum
+import select
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from zqd.core.peers import Peer
+from zqd.net.heartbeat import Heartbeat
+from zqd.net.loop import Timer
+from zqd.net.outflow import Outflow
+from zqd.zmtp.connection import LARGE, Connection, Message
+from zqd.zmtp.frames import Raw
+from zqd.zmtp.opening import Phase
+
+if TYPE_CHECKING:
+    from zqd.net.device import Device
+
+READ_SIZE = 256 << 10  # bytes: the most that one call reads; a peer has at most two in a turn
+SMALL_READ = 16 << 10  # bytes: of the first one, whose memory is cheap to get and needs no second copy
+LINGER = 1.0  # seconds for the peer's EOF after ours
+
+# One buffer for all large reads: recv() would map and unmap READ_SIZE at every call, at 3 to 5 times the cost.
+_BUFFER = bytearray(READ_SIZE)
+_VIEW = memoryview(_BUFFER)
+
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+LEFT = select.EPOLLRDHUP
+
+
+class Role(Protocol):
+    """What a link is to the queue: a client's or a worker's."""
+
+    heartbeat_interval: float
+    """Seconds; 0 for none."""
+
+    def join(self) -> Peer:
+        """The handshake is over: tell the queue, and return the peer that it knows from now on."""
+        ...
+
+    def take(self, messages: list[Message]) -> None:
+        """Whole messages, possibly none."""
+        ...
+
+    def leave(self) -> None:
+        """Tell the queue that the peer is gone."""
+        ...
+
+    @property
+    def reading(self) -> bool:
+        """The peer may be read now."""
+        ...
+
+    def unsent(self, size: int) -> None:
+        """`size` bytes wait for the peer to read them; 0 once all have gone."""
+        ...
+
+
+class Stage(enum.Enum):
+    """Where in its life a link is."""
+
+    OPEN = 1
+    FLUSHING = 2  # ended: what is to be sent goes out, then our FIN
+    LINGERING = 3  # our FIN is sent, the peer's is awaited
+    CLOSED = 4
+
+
+class Link:
+    """One connection. `number` is unique in the daemon's life; `role` is set right after."""
+
+    __slots__ = (
+        "_bulk",
+        "_device",
+        "_heartbeat",
+        "_outbox",
+        "_recv",
+        "_send",
+        "_take",
+        "_timer",
+        "_watched",
+        "address",
+        "connection",
+        "heard",
+        "loop",
+        "number",
+        "outflow",
+        "peer",
+        "role",
+        "sock",
+        "stage",
+    )
+
+    def __init__(self, device: Device, sock: socket.socket, address: str, number: int, connection: Connection) -> None:
+        self.loop = device.loop
+        self.sock = sock
+        self.address = address
+        self.number = number
+        self.connection = connection
+        self.peer: Peer | None = None
+        """Known to the queue once the handshake is over."""
+        self.role: Role
+        self.stage = Stage.OPEN
+        self.heard = device.loop.now
+        """When the last byte came."""
+        self.outflow = Outflow(sock, device.loop.now)
+        self._device = device
+        self._recv = sock.recv
+        self._send = sock.send
+        self._take: Callable[[list[Message]], None]
+        self._outbox: list[Raw] = []  # the peer's, once it is known
+        self._watched = READ
+        self._bulk = False  # the last read was large: so the next one may be
+        self._heartbeat: Heartbeat | None = None
+        self._timer: Timer | None = None  # of the handshake, then of the ending
+
+    def start(self, role: Role) -> None:
+        """Begin the handshake; OSError where the kernel cannot watch one more descriptor."""
+        self.role = role
+        self._take = role.take
+        self.loop.register(self.sock.fileno(), READ, self._ready)
+        timeout = self._device.queue.settings.handshake_timeout
+        if timeout:
+            self._timer = self.loop.call_at(self.heard + timeout, self._handshake_timed_out)
+        self.flush()
+
+    @property
+    def reading(self) -> bool:
+        """The peer may be read now."""
+        return self.peer is None or self.role.reading
+
+    # Reading
+
+    def _ready(self, events: int) -> None:
+        try:
+            if events == READ and self._watched == READ and self.stage is Stage.OPEN:
+                # What has been read before comes first. After a full small read there is more.
+                if not self.connection.more and self.read() and self._bulk and self.reading:
+                    self.read()
+                return
+            if events & WRITE:
+                self.flush()
+            if events != WRITE and self.stage is not Stage.CLOSED:
+                if self.stage is not Stage.OPEN:
+                    self._discard()
+                elif self._watched & READ:
+                    if not self.connection.more:
+                        self.read()
+                elif events & ~(READ | WRITE):
+                    self.lost("closed while it was not read")
+                # Else it was paused in this turn, with something to read: that waits in the socket.
+        except Exception as fault:  # noqa: BLE001 - a fault of ours costs one connection, never the broker
+            self._device.fault(fault)
+            self.lost("a fault in zqd")
+
+    def read(self) -> bool:
+        """Read once and deliver; False where there was nothing."""
+        data: bytes | memoryview
+        try:
+            if self._bulk:
+                data = _VIEW[: self.sock.recv_into(_BUFFER)]
+                self._bulk = len(data) > SMALL_READ
+            else:
+                data = self._recv(SMALL_READ)
+                if len(data) == SMALL_READ:
+                    self._bulk = True
+        except BlockingIOError:
+            self._bulk = False
+            return False
+        except OSError as error:
+            self.lost(error.strerror or "read error")
+            return False
+        if not data:
+            self.lost("")
+            return False
+        self.heard = self.loop.now
+        connection = self.connection
+        messages = connection.receive(data)
+        if self.peer is not None:
+            self._take(messages)
+            if connection.stirred:
+                self._attend()
+        else:
+            self.deliver(messages)
+        return True
+
+    def deliver(self, messages: list[Message]) -> None:
+        """Whole messages go to the role, after the handshake."""
+        connection = self.connection
+        if self.peer is None and connection.phase is Phase.TRAFFIC:
+            self._established()
+        if self.peer is not None:
+            self._take(messages)
+        if connection.stirred:
+            self._attend()
+
+    def _attend(self) -> None:
+        """The connection has failed, wants to answer, or has more messages."""
+        connection = self.connection
+        connection.stirred = False
+        if self.stage is not Stage.OPEN:
+            return
+        if connection.error is not None:
+            self._refuse(connection.error)
+            return
+        if connection.outbox:
+            self.flush()
+        if connection.more:
+            self.loop.call_soon(self.go_on)
+
+    def go_on(self) -> None:
+        """Take the messages that one call to the connection left over, unless the peer is paused."""
+        if self.stage is Stage.OPEN and self.connection.more and self.reading:
+            self.deliver(self.connection.receive(b""))
+
+    def _established(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.peer = self.role.join()
+        self._outbox = self.peer.outbox
+        if self.connection.answers_pings:
+            timeout = self._device.queue.settings.heartbeat_timeout
+            self._heartbeat = Heartbeat(self, self.role.heartbeat_interval, timeout)
+
+    def _handshake_timed_out(self) -> None:
+        self._refuse(f"no handshake within {self._device.queue.settings.handshake_timeout:g} s")
+
+    def _refuse(self, reason: str) -> None:
+        """The peer broke the protocol, or cannot be served."""
+        self._device.note("peer.refused", link=self, reason=reason)
+        self.end()
+
+    # Sending
+
+    def flush(self, flags: int = 0) -> None:
+        """Send what there is to send, in one call if the socket takes it; `flags` as in send(2)."""
+        connection, outbox = self.connection, self._outbox
+        if outbox and len(outbox[-1]) < LARGE and connection.plain and not (connection.outbox or self.outflow.size):
+            # By far the most: small pieces, for which joining is cheaper than sendmsg.
+            data = b"".join(outbox)
+            outbox.clear()
+            try:
+                sent = self._send(data, flags)
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                self._send_failed(error)
+                return
+            if sent == len(data):
+                return
+            pieces: list[Raw] = [memoryview(data)[sent:]]
+        else:
+            pieces = [*connection.outbox, *connection.wrap(outbox)]
+            connection.outbox = []
+            outbox.clear()
+            if not pieces and not self.outflow.size:
+                return
+        if not self.outflow.size:
+            self.outflow.progress = self.loop.now
+        self.outflow.add(pieces)
+        try:
+            self.outflow.drain(flags, self.loop.now)
+        except OSError as error:
+            self._send_failed(error)
+            return
+        if not self.outflow.size and self.stage is Stage.FLUSHING:
+            self._shut()
+        self.watch()
+        if self.peer is not None and self.stage is Stage.OPEN:
+            self.role.unsent(self.outflow.size)
+
+    def ping(self, timeout: float) -> None:
+        """Send a PING that tells the peer to wait for the next one `timeout` seconds."""
+        self.connection.ping(timeout)
+        self.flush()
+
+    def _send_failed(self, error: OSError) -> None:
+        """The peer is gone for what we send; a worker's last reply may still be in its socket: read to EOF."""
+        self.outflow.clear()
+        while self.stage is Stage.OPEN and self.peer is not None and self.read():
+            pass
+        self.lost(error.strerror or "write error")
+
+    # Waiting
+
+    def watch(self) -> None:
+        """Wait for what matters now: after a change of `reading` or of the backlog."""
+        if self.stage is Stage.CLOSED:
+            return
+        wanted = WRITE if self.outflow.size else 0
+        wanted |= READ if self.stage is not Stage.OPEN or self.reading else LEFT
+        if wanted != self._watched:
+            self._watched = wanted
+            self.loop.modify(self.sock.fileno(), wanted)
+
+    def paused(self) -> None:
+        """The role does not read for now."""
+        self.watch()
+        if self._heartbeat is not None:
+            self._heartbeat.paused()
+
+    def silent(self, seconds: float) -> None:
+        """The peer gave no sign of life for so long."""
+        self._device.note("peer.silent", link=self, seconds=round(seconds, 1))
+        self.lost("gave no sign of life")
+
+    # Ending
+
+    def end(self) -> None:
+        """End the connection as rule 21 says; the queue is told at once that the peer is gone."""
+        if self.stage is not Stage.OPEN:
+            return
+        self._tell_queue()
+        self.stage = Stage.FLUSHING
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_at(self.loop.now + LINGER, self._linger_over)
+        self.outflow.look(self.loop.now)
+        # With MSG_MORE the last reply waits for the FIN: both share a segment, and a REQ that sends its next request
+        # after that reply already knows that this connection is closed (rule 22).
+        self.flush(socket.MSG_MORE)
+        if self.stage is Stage.FLUSHING and not self.outflow.size:
+            self._shut()
+        self.watch()
+
+    def _shut(self) -> None:
+        self.stage = Stage.LINGERING
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.lost("")
+
+    def _discard(self) -> None:
+        try:
+            if self.sock.recv_into(_BUFFER):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self.lost("")
+
+    def _linger_over(self) -> None:
+        self.outflow.look(self.loop.now)
+        if self.stage is Stage.FLUSHING and self.loop.now - self.outflow.progress < LINGER:
+            self._timer = self.loop.call_at(self.outflow.progress + LINGER, self._linger_over)
+        else:
+            self.lost("")
+
+    def lost(self, reason: str) -> None:
+        """Close at once."""
+        if self.stage is Stage.CLOSED:
+            return
+        if reason:
+            self._device.note("peer.lost", link=self, reason=reason)
+        was_open = self.stage is Stage.OPEN
+        self.stage = Stage.CLOSED
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+        self.loop.unregister(self.sock.fileno())
+        self.sock.close()
+        self.outflow.clear()
+        if was_open:
+            self._tell_queue()
+        self._device.forget(self)
+
+    def _tell_queue(self) -> None:
+        if self.peer is not None and not self.peer.gone:
+            self.role.leave()

@@ -1,0 +1,69 @@
+"""What a socket did not take at once: kept in pieces, sent on when it is writable, without copying what is large.
+
+Layer 3. Called by: `link`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import sys
+import termios
+
+from zqd.zmtp.frames import Raw
+
+MOST_PIECES = 1024  # that one sendmsg takes (IOV_MAX)
+
+
+class Outflow:
+    """The backlog of one connection's bytes."""
+
+    __slots__ = ("_held", "_looked", "_pieces", "_sock", "progress", "size")
+
+    def __init__(self, sock: socket.socket, now: float) -> None:
+        self.size = 0
+        """Bytes in the backlog."""
+        self.progress = now
+        """When the socket last took something, or the peer was seen to read."""
+        self._sock = sock
+        self._pieces: list[Raw] = []
+        self._held = 0  # bytes that the kernel had for the peer when that was last looked at,
+        self._looked = now  # and when that was
+
+    def add(self, pieces: list[Raw]) -> None:
+        """Put more behind what is there."""
+        self._pieces += pieces
+        self.size += sum(map(len, pieces))
+
+    def drain(self, flags: int, now: float) -> None:
+        """Send as much as the socket takes; OSError where the peer is gone."""
+        while self._pieces:
+            try:
+                sent = self._sock.sendmsg(self._pieces[:MOST_PIECES], (), flags)
+            except BlockingIOError:
+                return
+            self.progress = now
+            self._forget(sent)
+
+    def clear(self) -> None:
+        """Give everything up."""
+        self._pieces = []
+        self.size = 0
+
+    def look(self, now: float) -> None:
+        """See whether the peer has read since the last look: the socket takes more only when much is free in it."""
+        held = int.from_bytes(fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        if held < self._held or self.progress > self._looked:
+            self.progress = now
+        self._held, self._looked = held, now
+
+    def _forget(self, sent: int) -> None:
+        self.size -= sent
+        pieces = self._pieces
+        done = 0
+        while done < len(pieces) and sent >= len(pieces[done]):
+            sent -= len(pieces[done])
+            done += 1
+        del pieces[:done]
+        if sent:
+            pieces[0] = memoryview(pieces[0])[sent:]

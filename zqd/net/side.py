@@ -1,0 +1,112 @@
+"""One side of a device: the endpoints where its clients, or its workers, connect, and how many may.
+
+Layer 3. Called by: `device`.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zqd.endpoints import IpcEndpoint, Listener, bind, parse
+from zqd.net.loop import Loop
+from zqd.net.roles import peer_pid
+
+ACCEPTS_PER_TURN = 64  # connections that one listener accepts before the others have their turn
+RETRY = 1.0  # seconds until accepting is tried again where it was not possible
+
+Notify = Callable[[str, dict[str, object]], None]
+Connected = Callable[[socket.socket, str], None]
+"""Takes an accepted, non-blocking socket and the peer's address; OSError where it cannot be watched."""
+
+
+@dataclass(slots=True)
+class Room:
+    """How many connections the process may hold, all queues together: its descriptors less a reserve."""
+
+    limit: int
+    used: int = 0
+
+
+class Side:
+    """The listeners of one side. `limit` 0 means as many as there is room for; `connected` gets each connection."""
+
+    def __init__(self, name: str, loop: Loop, room: Room, limit: int, connected: Connected, notify: Notify) -> None:
+        self.name = name
+        self.listeners: list[Listener] = []
+        self.connections = 0
+        self._loop = loop
+        self._room = room
+        self._limit = limit
+        self._connected = connected
+        self._notify = notify
+        self._accepting: set[Listener] = set()
+        self._closed = False
+
+    def open(self, endpoints: tuple[str, ...]) -> None:
+        """Listen at each of these; UnavailableError says which one cannot be had."""
+        for text in endpoints:
+            listener = bind(parse(text))
+            self.listeners.append(listener)
+            self._accept_from(listener)
+            self._notify("queue.listening", {"side": self.name, "endpoint": str(listener.endpoint)})
+
+    def close(self) -> None:
+        """Accept nobody any more."""
+        self._closed = True
+        for listener in self.listeners:
+            if listener in self._accepting:
+                self._accepting.discard(listener)
+                self._loop.unregister(listener.socket.fileno())
+            listener.close()
+
+    def count(self, change: int) -> None:
+        """A connection has come (1) or gone (-1)."""
+        self.connections += change
+        self._room.used += change
+
+    def _accept_from(self, listener: Listener) -> None:
+        if not self._closed:
+            self._loop.register(listener.socket.fileno(), select.EPOLLIN, lambda _: self._accept(listener))
+            self._accepting.add(listener)
+
+    def _accept(self, listener: Listener) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            limit = min(self._limit or self._room.limit, self._room.limit)
+            if self._room.used >= self._room.limit or self.connections >= limit:
+                self._rest(listener, "accept.full", limit=limit)
+                return
+            try:
+                sock, address = listener.socket.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+                    self._rest(listener, "accept.failed", reason=error.strerror)
+                    return
+                continue  # one connection's own trouble (accept(2))
+            sock.setblocking(False)
+            try:
+                self._connected(sock, _address(listener, sock, address))
+            except OSError as error:  # epoll_ctl(2): no memory for it, or max_user_watches reached
+                sock.close()
+                self._rest(listener, "accept.failed", reason=error.strerror)
+                return
+
+    def _rest(self, listener: Listener, event: str, **fields: object) -> None:
+        """Do not spin on a listener whose connections cannot be accepted: look again later."""
+        self._notify(event, {"side": self.name, "endpoint": str(listener.endpoint), **fields})
+        self._loop.unregister(listener.socket.fileno())
+        self._accepting.discard(listener)
+        self._loop.call_at(self._loop.now + RETRY, lambda: self._accept_from(listener))
+
+
+def _address(listener: Listener, sock: socket.socket, address: tuple[str, int]) -> str:
+    """For people: `127.0.0.1:40312`, `[::1]:40312`, `ipc:pid=812`."""
+    if isinstance(listener.endpoint, IpcEndpoint):
+        return f"ipc:pid={peer_pid(sock)}"
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
