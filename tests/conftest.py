@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from tests.support.processes import Zqd
+from tests.support.processes import PATIENCE, Zqd
 
 Connect = Callable[..., zmq.Socket[bytes]]
 """`connect(kind, endpoint, **options)`: a connected zmq socket; options by their lower-case names (`routing_id=b"w1"`)."""
@@ -16,14 +16,15 @@ Connect = Callable[..., zmq.Socket[bytes]]
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """Make real libzmq peers; all are closed at the end, without lingering."""
+    """Make real libzmq peers that give up what takes too long; all are closed at the end, without lingering."""
     context = zmq.Context()
+    bounds = {"linger": 0, "rcvtimeo": int(PATIENCE * 1000), "sndtimeo": int(PATIENCE * 1000)}
     sockets: list[zmq.Socket[bytes]] = []
 
     def connect(kind: int, *endpoints: str, **options: object) -> zmq.Socket[bytes]:
         socket = context.socket(kind)
         sockets.append(socket)
-        for name, value in {"linger": 0, **options}.items():
+        for name, value in {**bounds, **options}.items():
             setattr(socket, name, value)
         for endpoint in endpoints:
             socket.connect(endpoint)

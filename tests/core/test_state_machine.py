@@ -3,7 +3,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -37,6 +38,7 @@ class QueueMachine(RuleBasedStateMachine):
         super().__init__()
         self.world = World()
         self.walk = Walk(self.world, random.Random(0))
+        self.failed = False
 
     @initialize(chosen=settings_of_queues)
     def begin(self, chosen: dict[str, Any]) -> None:
@@ -48,7 +50,9 @@ class QueueMachine(RuleBasedStateMachine):
     def move(self, name: str, details: int) -> None:
         """One move; one number decides on its details, so that a failure shrinks to few moves in little time."""
         self.walk.random = random.Random(details)
+        self.failed = True
         self.walk.move(name)
+        self.failed = False
 
     @invariant()
     def laws_hold(self) -> None:
@@ -57,14 +61,16 @@ class QueueMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """However it went, everybody gets an answer in the end."""
-        self.world.finish()
+        if not self.failed:
+            self.world.finish()
 
 
 QueueMachine.TestCase.settings = settings(
-    max_examples=300,
+    max_examples=1000,
     stateful_step_count=60,
     derandomize=True,
+    phases=[Phase.generate, Phase.shrink],  # explaining would trace every line
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
-TestQueueMachine = QueueMachine.TestCase
+TestQueueMachine = pytest.mark.slow(QueueMachine.TestCase)

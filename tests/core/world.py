@@ -293,7 +293,9 @@ class World(Harness):
         fresh = [request for request in line if not request.dispatches]
         self._largest = max(self._largest, 0, *(peer.unfinished for peer in self.queue.clients))
         if settings.max_queued:
-            assert len(fresh) <= settings.max_queued + len(self.queue.clients), "rule 17: max_queued"
+            # One beyond it for each client, those included that have left something behind them.
+            clients = {*self.queue.clients, *(request.client for request in fresh)}
+            assert len(fresh) <= settings.max_queued + len(clients), "rule 17: max_queued"
         if settings.max_queued_bytes:
             # Beyond the limit: one message that came to an empty line, one that was let grow over an empty line, and
             # what a last read brought of a message that was not.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from tests.support.processes import PATIENCE
+from tests.support.processes import PATIENCE, wait_for
 
 Socket = zmq.Socket[bytes]
 
@@ -20,6 +23,23 @@ def exchange(client: Socket, worker: Socket, count: int = 1) -> None:
         assert worker.recv() == b"question %d" % number
         worker.send(b"answer %d" % number)
         assert client.recv() == b"answer %d" % number
+
+
+def freeze(process: subprocess.Popen[str]) -> None:
+    """SIGSTOP a process, and return when the last of its threads has stopped: one may still run for milliseconds."""
+
+    def stopped() -> bool:
+        try:
+            states = [
+                status.read_text().rpartition(") ")[2][0] for status in threads.glob("*/stat")
+            ]  # proc(5)
+        except OSError:  # one has ended meanwhile
+            return False
+        return set(states) == {"T"}
+
+    threads = Path(f"/proc/{process.pid}/task")
+    process.send_signal(signal.SIGSTOP)
+    wait_for(stopped, "a process to stop")
 
 
 class Monitor:

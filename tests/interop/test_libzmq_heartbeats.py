@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import zmq
 
 from tests.conftest import Connect
-from tests.interop.peers import exchange, monitored
+from tests.interop.peers import exchange, freeze, monitored
 from tests.support.processes import Zqd, wait_for
 
 HEARTBEATS = {"heartbeat_ivl": 100, "heartbeat_timeout": 800}  # milliseconds
@@ -73,9 +72,9 @@ def test_a_worker_that_does_not_answer_heartbeats_is_replaced(tmp_path: Path, co
     """A stopped process answers no heartbeat: its connection is closed, and another worker gets its request."""
     with Zqd(tmp_path, *BACKEND_HEARTBEATS) as zqd:
         client = connect(zmq.REQ, zqd.frontend)
-        with subprocess.Popen([sys.executable, "-c", SILENT_WORKER, zqd.backend]) as stopped:
+        with subprocess.Popen([sys.executable, "-c", SILENT_WORKER, zqd.backend], text=True) as stopped:
             zqd.wait_until("the worker", lambda row: row["workers"] == 1)
-            stopped.send_signal(signal.SIGSTOP)
+            freeze(stopped)
             client.send(b"question")
             (silent,) = wait_for(lambda: zqd.log("peer.silent"), "it to be cut off")
             stopped.kill()

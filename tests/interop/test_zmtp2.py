@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import zmq
 
 from tests.conftest import Connect
+from tests.interop.peers import freeze
 from tests.support.processes import PATIENCE, Zqd, wait_for
 
 JAR = Path("/usr/share/java/jeromq.jar")
 SOURCE = Path(__file__).with_name("Peer.java")
 
-pytestmark = pytest.mark.skipif(
-    not (JAR.exists() and shutil.which("java") and shutil.which("javac")),
-    reason="NO JAVA, OR NO JEROMQ: ZMTP 2.0 IS NOT TESTED (apt-get install libjeromq-java default-jdk-headless)",
-)
-
-SIGNATURE_AND_MAJOR = bytes.fromhex("ff 00 00 00 00 00 00 00 00 7f 03")
+SIGNATURE = bytes.fromhex("ff 00 00 00 00 00 00 00 01 7f")
+SIGNATURE_AND_MAJOR = bytes.fromhex("ff 00 00 00 00 00 00 00 00 7f 03")  # zqd's
 SIZES = [[0], [1], [255], [256], [1 << 16], [1 << 20], [0, 0], [3, 0, 255], [256, 0, 1 << 16, 0]]
 """Of the frames of each request."""
 
@@ -35,6 +32,10 @@ Java = Callable[..., "subprocess.Popen[str]"]
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where Peer.java's classes are."""
+    if not (JAR.exists() and shutil.which("java") and shutil.which("javac")):
+        pytest.skip(
+            "NO JAVA, OR NO JEROMQ: IT IS NOT TESTED (apt-get install libjeromq-java default-jdk-headless)"
+        )
     folder = tmp_path_factory.mktemp("classes")
     subprocess.run(["javac", "-cp", JAR, "-d", folder, SOURCE], check=True, timeout=2 * PATIENCE)
     return folder
@@ -82,6 +83,21 @@ def test_jeromq_speaks_zmtp_2(java: Java) -> None:
             accepted.sendall(SIGNATURE_AND_MAJOR)
             greeting = stream.read(12)
     assert (greeting[0], greeting[9], greeting[10], greeting[11]) == (0xFF, 0x7F, 1, 3)
+
+
+def test_an_identity_may_come_later(zqd: Zqd) -> None:
+    """A peer of ZMTP 2.0 is a client only when its identity, a frame of its own, has come."""
+    where = urlsplit(zqd.frontend)
+    with (
+        socket.create_connection((where.hostname, where.port), PATIENCE) as peer,
+        peer.makefile("rb") as stream,
+    ):
+        peer.sendall(SIGNATURE + b"\x01\x05")  # revision, DEALER
+        assert stream.read(14) == SIGNATURE_AND_MAJOR + b"\x06\x00\x00"  # ROUTER, no identity
+        assert zqd.queue()["clients"] == 0
+        peer.sendall(b"\x00\x04late")
+        zqd.wait_until("the client", lambda row: row["clients"] == 1)
+        assert [row["name"] for row in zqd.control("clients")] == ["late"]
 
 
 def test_a_java_req_is_served_by_a_rep(zqd: Zqd, connect: Connect, java: Java) -> None:
@@ -150,7 +166,7 @@ def test_what_a_lost_java_worker_held_is_not_lost(zqd: Zqd, connect: Connect, ja
     client = connect(zmq.REQ, zqd.frontend)
     worker = java("rep", zqd.backend, "jeromq")
     zqd.wait_until("the worker", lambda row: row["workers"] == 1)
-    worker.send_signal(signal.SIGSTOP)
+    freeze(worker)
     client.send(b"question")
     zqd.wait_until("it to hold the request", lambda row: row["in_flight"] == 1)
     worker.kill()

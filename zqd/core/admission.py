@@ -52,7 +52,12 @@ class Admission:
         if client is self._bearer:
             self._bearer = None
             return True
-        return not line.size or (not self.for_bytes and self._fits(client, size))
+        room = settings.max_queued_bytes
+        return (
+            not line.size
+            or not room
+            or (not self.for_bytes and line.bytes + self.unfinished - client.unfinished + size <= room)
+        )
 
     def hold(self, client: Client, size: int) -> None:
         """Pause a client that was not admitted with a message of `size` bytes."""

@@ -149,7 +149,9 @@ class Dispatcher:
         request.key = key = self._id_prefix + number.to_bytes(8, "big")
         request.worker = worker
         if worker.concurrent or not window:
-            self._started(request, now)
+            request.started = now
+            if self.settings.request_timeout:
+                self._time(request, now)
         window[key] = request
         self.in_flight += 1
         request.client.in_flight += 1
@@ -160,4 +162,7 @@ class Dispatcher:
     def _started(self, request: Request, now: float) -> None:
         request.started = now
         if self.settings.request_timeout:
-            self.deadlines.set(now + self.settings.request_timeout, Kind.RUN, request)
+            self._time(request, now)
+
+    def _time(self, request: Request, now: float) -> None:
+        self.deadlines.set(now + self.settings.request_timeout, Kind.RUN, request)

@@ -38,8 +38,9 @@ class Ledger:
         """The holder has answered: pass on `raw` without its first `skip` bytes."""
         client = request.client
         worker.replied += 1
-        self.wait.record(request.started - request.arrived, now)
-        self.run.record(now - request.started, now)
+        started = request.started
+        self.wait.record(started - request.arrived, now)
+        self.run.record(now - started, now)
         request.raw = b""
         if client.gone:
             self.counters.dropped += 1

@@ -37,7 +37,7 @@ class Lane:
 class WaitingLine:
     """All waiting requests of one queue."""
 
-    __slots__ = ("_arrivals", "_lanes", "_picks", "_stalled", "bytes", "ready", "size")
+    __slots__ = ("_arrivals", "_lanes", "_occupied", "_picks", "_stalled", "bytes", "ready", "size")
 
     def __init__(self) -> None:
         self.size = 0
@@ -47,6 +47,7 @@ class WaitingLine:
         self.ready = 0
         """Waiting requests that `pick` may take: those of clients that are not stalled."""
         self._lanes = [Lane() for _ in range(HIGHEST_PRIORITY + 1)]
+        self._occupied = 0  # a bit for each lane that may hold requests; all others are empty
         self._stalled: dict[Client, list[Request]] = {}
         self._arrivals: list[tuple[int, Request]] = []  # a heap by seq; entries that wait no more are passed over
         self._picks = 0
@@ -81,19 +82,24 @@ class WaitingLine:
             assert oldest is not None
             self.remove(oldest)
             return oldest
-        for lane in reversed(self._lanes):
-            if lane.returned:
-                request = heapq.heappop(lane.returned)[1]
-                break
-            if lane.turns:
-                client, requests = lane.turns.popitem(last=False)
-                request = requests.popleft()
-                if requests:
-                    lane.turns[client] = requests
-                break
+        lane = self._lanes[self._occupied.bit_length() - 1]
+        while not (lane.returned or lane.turns):
+            self._occupied ^= 1 << (self._occupied.bit_length() - 1)
+            lane = self._lanes[self._occupied.bit_length() - 1]
+        if lane.returned:
+            request = heapq.heappop(lane.returned)[1]
+            client = request.client
         else:
-            raise LookupError("pick from an empty waiting line")
-        self._forget(request)
+            client, requests = lane.turns.popitem(last=False)
+            request = requests.popleft()
+            if requests:
+                lane.turns[client] = requests
+        # As `_forget` does it; a client whose request is picked is not stalled.
+        request.waiting = False
+        client.waiting -= 1
+        self.size -= 1
+        self.ready -= 1
+        self.bytes -= len(request.raw)
         return request
 
     def oldest(self) -> Request | None:
@@ -156,7 +162,9 @@ class WaitingLine:
 
     def _line_up(self, request: Request) -> None:
         self.ready += 1
-        lane = self._lanes[request.options.priority]
+        priority = request.options.priority
+        self._occupied |= 1 << priority
+        lane = self._lanes[priority]
         if request.dispatches:
             heapq.heappush(lane.returned, (request.seq, request))
         else:

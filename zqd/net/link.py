@@ -132,7 +132,7 @@ class Link:
         """Begin the handshake; OSError where the kernel cannot watch one more descriptor."""
         self.role = role
         self._take = role.take
-        self.loop.register(self.sock.fileno(), READ, self._ready)
+        self.loop.register(self.sock.fileno(), READ, self._readable)
         timeout = self._device.queue.settings.handshake_timeout
         if timeout:
             self._timer = self.loop.call_at(self.heard + timeout, self._handshake_timed_out)
@@ -145,13 +145,19 @@ class Link:
 
     # Reading
 
-    def _ready(self, events: int) -> None:
+    def _readable(self, _: int) -> None:
+        """The handler of an open link that waits for nothing but input: by far the most events."""
         try:
-            if events == READ and self._watched == READ and self.stage is Stage.OPEN:
-                # What has been read before comes first. After a full small read there is more.
-                if not self.connection.more and self.read() and self._bulk and self.reading:
-                    self.read()
-                return
+            # What has been read before comes first. After a full small read there is more.
+            if not self.connection.more and self.read() and self._bulk and self.reading:
+                self.read()
+        except Exception as fault:  # noqa: BLE001 - a fault of ours costs one connection, never the broker
+            self._device.fault(fault)
+            self.lost("a fault in zqd")
+
+    def _ready(self, events: int) -> None:
+        """The handler in all other cases."""
+        try:
             if events & WRITE:
                 self.flush()
             if events != WRITE and self.stage is not Stage.CLOSED:
@@ -304,9 +310,11 @@ class Link:
             return
         wanted = WRITE if self.outflow.size else 0
         wanted |= READ if self.stage is not Stage.OPEN or self.reading else LEFT
+        handler = self._readable if wanted == READ and self.stage is Stage.OPEN else self._ready
         if wanted != self._watched:
             self._watched = wanted
             self.loop.modify(self.sock.fileno(), wanted)
+        self.loop.handle(self.sock.fileno(), handler)
 
     def paused(self) -> None:
         """The role does not read for now."""

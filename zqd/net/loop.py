@@ -70,6 +70,10 @@ class Loop:
         """Wait for other events of a registered descriptor."""
         self._epoll.modify(fd, events)
 
+    def handle(self, fd: int, handler: Callable[[int], None]) -> None:
+        """Call another handler from now on for a registered descriptor."""
+        self._handlers[fd] = handler
+
     def unregister(self, fd: int) -> None:
         """Forget a descriptor, before it is closed."""
         del self._handlers[fd]

@@ -56,6 +56,7 @@ class Connection:
         "_scan",
         "_skip",
         "_skip_more",
+        "buffered",
         "error",
         "identity",
         "max_message_size",
@@ -90,6 +91,8 @@ class Connection:
         """Something but messages: `outbox`, `more` or `error` wants to be looked at. The owner sets it back."""
         self.plain = False
         """In traffic that no cipher secures: `wrap` would change nothing."""
+        self.buffered = 0
+        """Bytes held of messages that are not whole yet, or not taken yet."""
         self.more = False
         """Another whole message may be at hand: call `receive(b"")` before reading on."""
         self._buffer = bytearray()  # of a message that is not whole yet, from its start
@@ -99,11 +102,6 @@ class Connection:
         self._announced = 0  # its bytes so far, as its frame headers tell
         self._skip = 0  # bytes of its current frame still to come
         self._skip_more = False  # more of its frames follow
-
-    @property
-    def buffered(self) -> int:
-        """Bytes held of messages that are not whole yet, or not taken yet."""
-        return len(self._buffer) + len(self._inner)
 
     # Receiving
 
@@ -135,10 +133,15 @@ class Connection:
         else:
             self.stirred = True
             buffer += data
-            if not self._open():
+            in_traffic = self._open()
+            self.buffered = len(self._buffer)
+            if not in_traffic:
                 return []
             messages = self._parse(buffer)
-        return messages if self.mechanism.cipher is None else self._unwrap(messages, self.mechanism.cipher)
+        if self.mechanism.cipher is not None:
+            messages = self._unwrap(messages, self.mechanism.cipher)
+            self.buffered = len(self._buffer) + len(self._inner)
+        return messages
 
     def _parse(self, data: bytes | bytearray) -> list[Message]:
         """Cut traffic into messages. `data` is the buffer itself, or fresh bytes while the buffer is empty."""
@@ -206,6 +209,7 @@ class Connection:
             del data[:start]
         else:
             self._buffer = bytearray(memoryview(data)[start:])
+        self.buffered = len(self._buffer)
 
     def _traffic_command(self, flags: int, data: bytes | bytearray, at: int, end: int) -> bool:
         """Take the frame at `at`, which is no message's. False: it has yet to come whole, or it was the end."""
@@ -378,4 +382,5 @@ class Connection:
         self.stirred = True
         self.plain = False
         self.more = False
+        self.buffered = 0
         self._buffer = bytearray()
