@@ -19,7 +19,7 @@ def queue_row(device: Device) -> dict[str, Any]:
     queue, now = device.queue, device.loop.now
     return {
         "name": queue.name,
-        "state": queue.state.value,
+        "state": queue.regime.state.value,
         "frontend": [str(listener.endpoint) for listener in device.frontend.listeners],
         "backend": [str(listener.endpoint) for listener in device.backend.listeners],
         "workers": len(queue.workers),
@@ -58,7 +58,7 @@ def client_rows(device: Device) -> list[dict[str, Any]]:
     """One row for each connected client, in the order in which they came."""
     now = device.loop.now
     requests: dict[Client, list[Request]] = {}
-    for request in (*device.queue.line, *device.queue.dispatcher.held()):
+    for request in device.queue.unanswered():
         requests.setdefault(request.client, []).append(request)
     return [
         {

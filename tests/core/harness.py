@@ -95,7 +95,7 @@ class Harness:
 
     def stop(self) -> None:
         """The order to stop (rule 22)."""
-        self.step("stop", lambda: self.queue.stop(self.now))
+        self.step("stop", lambda: self.queue.regime.stop(self.now, self.queue.settings.drain_timeout))
 
     def restart(self, boot: bytes) -> None:
         """The broker dies without a word and another one starts: its peers have lost their connections."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.core.harness import Harness
-from zqd.core.queue import GRACE, State
+from zqd.core.regime import GRACE, State
 from zqd.zmtp.frames import encode_message
 
 
@@ -85,7 +85,7 @@ def test_rule_22_at_drain_timeout_everything_unanswered_gets_503() -> None:
     q.wait(0.5)
     assert a.answers == [b"ZQD-ERROR 503 stopping"] * 2
     assert a.gone
-    assert q.queue.state is State.STOPPED
+    assert q.queue.regime.state is State.STOPPED
     w.reply()
     assert q.counts == {"received": 2, "failed": 2, "late": 1}
 

@@ -21,7 +21,17 @@ from zqd.core.waiting import WaitingLine
 class Admission:
     """The paused clients of one queue and the reasons for their pause."""
 
-    __slots__ = ("_bearer", "_line", "_out", "_settings", "for_bytes", "for_count", "frozen", "unfinished")
+    __slots__ = (
+        "_bearer",
+        "_invited",
+        "_line",
+        "_out",
+        "_settings",
+        "for_bytes",
+        "for_count",
+        "frozen",
+        "unfinished",
+    )
 
     def __init__(self, line: WaitingLine, out: Outputs, settings: QueueSettings) -> None:
         self._line = line
@@ -32,6 +42,9 @@ class Admission:
         self.for_bytes: dict[Client, int] = {}
         """Clients that are paused at the byte limit, with the bytes that they need room for; in order."""
         self._bearer: Client | None = None  # may go beyond the byte limit with one message
+        self._invited: set[Client] = (
+            set()
+        )  # were resumed for bytes: those who still wait for room come after them
         self.unfinished = 0
         """Bytes held of messages that are not whole yet, over all clients."""
         self.frozen = False
@@ -53,11 +66,13 @@ class Admission:
             self._bearer = None
             return True
         room = settings.max_queued_bytes
-        return (
-            not line.size
-            or not room
-            or (not self.for_bytes and line.bytes + self.unfinished - client.unfinished + size <= room)
-        )
+        if not line.size or not room:
+            return True
+        if self.for_bytes:  # nobody overtakes those who were there before
+            if client not in self._invited:
+                return False
+            self._invited.discard(client)
+        return line.bytes + self.unfinished - client.unfinished + size <= room
 
     def hold(self, client: Client, size: int) -> None:
         """Pause a client that was not admitted with a message of `size` bytes."""
@@ -86,6 +101,7 @@ class Admission:
         client.unfinished = 0
         self.for_count.pop(client, None)
         self.for_bytes.pop(client, None)
+        self._invited.discard(client)
         if self._bearer is client:
             self._bearer = None
 
@@ -132,6 +148,7 @@ class Admission:
             room -= more
             resumed.append(client)
         for client in resumed:
+            self._invited.add(client)
             self._resume(client)
 
     def _pause(self, client: Client, size: int | None) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 
 from zqd.core.peers import Client, Worker
-from zqd.core.queue import Queue, State
+from zqd.core.queue import Queue
+from zqd.core.regime import State
 
 
 def check(queue: Queue) -> None:
@@ -49,7 +50,7 @@ def _places(queue: Queue) -> None:
 def _no_idleness(queue: Queue) -> None:
     """Law 2."""
     free = queue.workers.free()
-    assert queue.state is State.PAUSED or not queue.line.ready or free is None, f"law 2: {free} is free, requests wait"
+    assert queue.regime.state is State.PAUSED or not queue.line.ready or free is None, f"law 2: {free} is free, requests wait"
     if free is not None:
         fewest = min(len(w.window) for w in queue.workers if _takes(w))
         assert len(free.window) == fewest, "rule 8: not the worker with the fewest"

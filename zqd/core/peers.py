@@ -86,6 +86,7 @@ class Worker(Peer):
     """One worker connection; `core.workers` keeps it in exactly one collection (law 1)."""
 
     __slots__ = (
+        "busy",
         "capacity",
         "concurrent",
         "debts",
@@ -112,6 +113,8 @@ class Worker(Peer):
         self.window: OrderedDict[bytes, Request | None] = OrderedDict()
         """What it holds by id, in the order sent; None is a debt: a request that ended meanwhile (law 7)."""
         self.debts = 0
+        self.busy = 0.0
+        """Sum of the run times of what it answered, seconds."""
         self.quarantined = False
         """It let a request time out and gets nothing until its debts are paid (rule 11)."""
         self.draining = False

@@ -22,8 +22,6 @@ Layer 1, pure: no socket, no clock, no logger. Called by: `zqd.net.device`.
 
 from __future__ import annotations
 
-import enum
-
 from zqd.core import notice
 from zqd.core.admission import Admission
 from zqd.core.deadlines import Kind
@@ -31,6 +29,7 @@ from zqd.core.dispatch import ID_HEADER, ID_SIZE, KEY_SIZE, Dispatcher
 from zqd.core.ledger import Ledger
 from zqd.core.outputs import Ending, Outputs
 from zqd.core.peers import Client, Worker
+from zqd.core.regime import Regime, Verdict
 from zqd.core.request import NO_OPTIONS, Request, parse_options
 from zqd.core.settings import QueueSettings
 from zqd.core.waiting import WaitingLine
@@ -38,18 +37,6 @@ from zqd.errors import FailureCode
 from zqd.zmtp.frames import EMPTY_MORE, Raw, envelope_of
 
 NO_ID = "a reply must begin with the 16-byte frame that the request began with"
-GRACE = 0.1  # seconds after its last reply in which a client's next request is still expected at a stop
-
-
-class State(enum.Enum):
-    """What the queue does, in the words of zqctl."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    DRAINING = "draining"
-    DRAINED = "drained"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
 
 
 class Queue:
@@ -58,19 +45,15 @@ class Queue:
     def __init__(self, name: str, settings: QueueSettings, boot: bytes) -> None:
         self.name = name
         self.settings = settings
-        self.state = State.RUNNING
-        self._regular = True  # running or paused: requests are let in as far as the limits allow
         self.out = Outputs()
-        self.ledger = Ledger(self.out, settings)
+        self.ledger = Ledger(self.out, settings, boot)
         self.clients: dict[Client, None] = {}
         self.line = WaitingLine()
         self.admission = Admission(self.line, self.out, settings)
         self.dispatcher = Dispatcher(self.line, self.admission, self.out, settings, boot)
         self.workers = self.dispatcher.workers
+        self.regime = Regime(self.dispatcher, self.admission, self.out, self.clients)
         self._seq = 0
-        self._stopped_at = 0.0  # when the stop was ordered
-        self._stop_deadline: float | None = None
-        self._grace_until: float | None = None
 
     # Facts about clients
 
@@ -93,7 +76,7 @@ class Queue:
             except ValueError as error:
                 self.ledger.refused(client, envelope, FailureCode.BAD_OPTIONS, str(error))
                 return True
-        if self._regular:
+        if self.regime.regular:
             if self.line.size and not self.admission.admits(client, len(raw)):
                 return self._overloaded(client, envelope, len(raw))
         elif (turned_away := self._turn_away(client, envelope, now)) is not None:
@@ -144,7 +127,7 @@ class Queue:
             self.dispatcher.dispatch(now)
         self.out.note("client.left", client=client)
         self.admission.relieve(None)
-        self._wind_down(client)
+        self.regime.request_ended(client)
 
     # Facts about workers
 
@@ -170,8 +153,7 @@ class Queue:
             else:
                 reason = "the worker's reply has another envelope"
                 self.ledger.failed(request, FailureCode.WORKER_LOST, reason)
-            if self.state is not State.RUNNING:
-                self._wind_down(request.client)
+            self.regime.request_ended(request.client)
         self.dispatcher.freed(worker, now)
 
     def oversize_reply(self, worker: Worker, envelope: bytes, now: float) -> None:
@@ -203,8 +185,10 @@ class Queue:
     @property
     def deadline(self) -> float | None:
         """When `elapse` should be called, if nothing else happens; may be early."""
-        times = (self.dispatcher.deadlines.next, self._stop_deadline, self._grace_until)
-        return min((time for time in times if time is not None), default=None)
+        due, stop = self.dispatcher.deadlines.next, self.regime.deadline
+        if due is None or stop is None:
+            return stop if due is None else due
+        return min(due, stop)
 
     def elapse(self, now: float) -> None:
         """Time has passed: end what has come due."""
@@ -214,29 +198,45 @@ class Queue:
             else:
                 reason = "waited too long" if kind is Kind.WAIT else "the client's own time-out"
                 self._fail_in_place(request, FailureCode.TIMED_OUT, reason)
-        if self._grace_until is not None and now >= self._grace_until:
-            self._end_quiet_clients(now)
-        if self._stop_deadline is not None and now >= self._stop_deadline:
-            self._stop_deadline = self._grace_until = None
-            self.state = State.STOPPED
-            for request in [*self.line, *self.dispatcher.held()]:
+        if self.regime.elapse(now):
+            for request in self.unanswered():
                 self._fail_in_place(request, FailureCode.NO_CAPACITY, "stopping")
-            for client in self.clients:
-                self._end_client(client)
+            self.regime.end_all()
 
-    # Orders
+    # Orders about one worker or one request (those about the whole queue: `regime`)
 
-    def stop(self, now: float) -> None:
-        """Dispatch and answer what was read, end each client with its last reply (rule 22)."""
-        self.state = State.STOPPING
-        self._regular = False
-        self.dispatcher.open = True
-        self._stopped_at = now
-        self._stop_deadline = now + self.settings.drain_timeout if self.settings.drain_timeout else None
-        self._grace_until = now
-        self.out.note("queue.stopping", queued=self.line.size, in_flight=self.dispatcher.in_flight)
-        self.admission.lift()
-        self.dispatcher.dispatch(now)
+    def drain_worker(self, worker: Worker, now: float) -> None:
+        """Give a worker nothing more; what it holds finishes (rule 23)."""
+        worker.draining = True
+        self.out.note("worker.draining", worker=worker)
+        self.dispatcher.settle(worker, now)
+
+    def resume_worker(self, worker: Worker, now: float) -> None:
+        """Undo `drain_worker`, unless the worker itself wants to leave."""
+        worker.draining = worker.leaving
+        self.out.note("worker.resumed", worker=worker)
+        self.dispatcher.settle(worker, now)
+
+    def kick(self, peer: Client | Worker) -> None:
+        """Close a peer's connection at once; it may come back (rule 23)."""
+        self.out.note("peer.kicked", peer=peer)
+        self.out.close(peer, Ending.NOW)
+
+    def unanswered(self) -> list[Request]:
+        """All requests that wait or are in flight, in no particular order."""
+        requests: list[Request] = list(self.line)
+        return requests + self.dispatcher.held()
+
+    def find(self, request_id: str) -> Request | None:
+        """The unanswered request of this id."""
+        for request in self.unanswered():
+            if self.ledger.id_of(request) == request_id:
+                return request
+        return None
+
+    def cancel(self, request: Request) -> None:
+        """Fail an unanswered request with 499; a worker that runs it goes on, and owes the answer (law 7)."""
+        self._fail_in_place(request, FailureCode.CANCELLED, "cancelled")
 
     # Requests that are not let in
 
@@ -250,10 +250,11 @@ class Queue:
 
     def _turn_away(self, client: Client, envelope: bytes, now: float) -> bool | None:
         """While draining or stopping: what `request` returns, or None for a request that is still let in."""
-        if self.state is State.DRAINING or self.state is State.DRAINED:
+        verdict = self.regime.verdict(client, now)
+        if verdict is Verdict.HOLD:
             self.admission.hold(client, 0)
             return False
-        if self.state is State.STOPPED or (client.outstanding and now > self._stopped_at):
+        if verdict is Verdict.REFUSE:
             self.ledger.refused(client, envelope, FailureCode.NO_CAPACITY, "stopping")
             return True
         return None
@@ -268,11 +269,11 @@ class Queue:
             return
         if request.attempts >= (request.options.attempts or self.settings.max_attempts):
             self.ledger.failed(request, code, reason)
-            self._wind_down(request.client)
+            self.regime.request_ended(request.client)
             return
         if charged:
             self.ledger.counters.retried += 1
-            self.out.note("request.retried", client=request.client, request=request.id, attempts=request.attempts)
+            self.out.note("request.retried", client=request.client, request=self.ledger.id_of(request), attempts=request.attempts)
         self.dispatcher.line_up(request, now)
 
     def _run_timed_out(self, request: Request, now: float) -> None:
@@ -280,7 +281,7 @@ class Queue:
         worker = request.worker
         assert worker is not None
         worker.quarantined = True
-        self.out.note("worker.quarantined", worker=worker, request=request.id)
+        self.out.note("worker.quarantined", worker=worker, request=self.ledger.id_of(request))
         behind = [] if worker.concurrent else [held for held in worker.window.values() if held not in (None, request)]
         self.dispatcher.become_debt(request)
         self._return(request, FailureCode.TIMED_OUT, "ran too long", now, charged=True)
@@ -298,7 +299,7 @@ class Queue:
             self.dispatcher.become_debt(request)
         self.ledger.failed(request, code, reason)
         self.admission.relieve(request.client)
-        self._wind_down(request.client)
+        self.regime.request_ended(request.client)
 
     def _answer_with_failure(self, worker: Worker, key: bytes, code: FailureCode, reason: str, now: float) -> None:
         """A worker has answered the dispatch `key`, but not with a reply; it is not retried."""
@@ -312,7 +313,7 @@ class Queue:
         else:
             self.dispatcher.release(request)
             self.ledger.failed(request, code, reason)
-            self._wind_down(request.client)
+            self.regime.request_ended(request.client)
         self.dispatcher.freed(worker, now)
 
     # What else a worker may send
@@ -362,27 +363,3 @@ class Queue:
     def _malformed(self, peer: Client | Worker, reason: str) -> None:
         self.ledger.counters.malformed += 1
         self.out.note("message.malformed", peer=peer, reason=reason)
-
-    # Ending clients
-
-    def _wind_down(self, client: Client) -> None:
-        """A request of `client` has ended, or the client itself: a stop goes on by it."""
-        if self.state is State.STOPPING and not client.outstanding and not client.gone:
-            self._end_client(client)
-
-    def _end_client(self, client: Client) -> None:
-        if not client.ended:
-            client.ended = True
-            self.out.close(client, Ending.GRACEFUL)
-
-    def _end_quiet_clients(self, now: float) -> None:
-        """At a stop: clients with nothing outstanding go, those that were just answered a little later."""
-        self._grace_until = None
-        last = self._stopped_at + GRACE
-        for client in self.clients:
-            if client.outstanding or client.ended:
-                continue
-            if now >= last or now - client.replied_at >= GRACE:
-                self._end_client(client)
-            else:
-                self._grace_until = last

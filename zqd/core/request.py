@@ -59,11 +59,6 @@ class Request:
         self.arrived = arrived
 
     @property
-    def id(self) -> str:
-        """What people call it in logs and in zqctl: the boot and sequence part of its ids, in hex (rule 24)."""
-        return self.key[2:16].hex() if self.key else f"#{self.seq}"
-
-    @property
     def ended(self) -> bool:
         """Answered, failed or dropped."""
         return not self.waiting and self.worker is None

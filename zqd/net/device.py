@@ -150,10 +150,11 @@ class Device:
         self._stopping = True
         self.frontend.close()
         self.backend.close()
-        self.queue.stop(self.loop.now)
-        if self.queue.settings.drain_timeout:
+        patience = self.queue.settings.drain_timeout
+        self.queue.regime.stop(self.loop.now, patience)
+        if patience:
             # By then all is answered; a peer that reads slowly has had its time to flush and to close (rule 21).
-            self.loop.call_at(self.loop.now + self.queue.settings.drain_timeout + 2 * LINGER, self.abort)
+            self.loop.call_at(self.loop.now + patience + 2 * LINGER, self.abort)
         for link in list(self._links.values()):
             if link.peer is None:
                 link.end()
