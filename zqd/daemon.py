@@ -22,6 +22,10 @@ from typing import Any, NoReturn
 
 from zqd import __version__
 from zqd.config import Config, load
+from zqd.control.commands import Later
+from zqd.control.waiters import Waiters
+from zqd.core.peers import Worker
+from zqd.core.queue import Queue
 from zqd.endpoints import IpcEndpoint, bind, parse
 from zqd.errors import ConfigError, ExitStatus, UnavailableError, UsageError, ZqdError
 from zqd.logs import EventLog, configure
@@ -29,7 +33,7 @@ from zqd.net.device import Device
 from zqd.net.loop import Loop
 from zqd.net.side import Room
 from zqd.rundir import CONTROL_SOCKET, run_directory
-from zqd.snapshot import client_rows, queue_row, worker_rows
+from zqd.snapshot import client_rows, queue_row, request_rows, worker_rows
 
 FD_RESERVE = 64  # descriptors kept for listeners, logs, control clients and the like
 LEAST_ROOM = 2  # connections: one client and one worker
@@ -46,6 +50,8 @@ class Daemon:
         self.config = config
         self.loop = Loop()
         self.devices: list[Device] = []
+        self._waiters = Waiters(self.loop)
+        self.loop.parts.append(self._waiters)
         self._log = log
         log.call_at = self.loop.call_at
         self._started = time.monotonic()
@@ -118,6 +124,61 @@ class Daemon:
     def clients(self) -> list[dict[str, Any]]:
         """One row for each client."""
         return [row for device in self.devices for row in client_rows(device)]
+
+    def requests(self) -> list[dict[str, Any]]:
+        """One row for each unanswered request, oldest first."""
+        rows = [row for device in self.devices for row in request_rows(device)]
+        return sorted(rows, key=lambda row: -row["age_s"])
+
+    def pause(self, queue: str) -> None:
+        """Of `zqctl pause`."""
+        self._queue(queue).regime.pause()
+
+    def drain(self, queue: str) -> None:
+        """Of `zqctl drain QUEUE`."""
+        self._queue(queue).regime.drain(self.loop.now)
+
+    def resume(self, queue: str) -> None:
+        """Of `zqctl resume QUEUE`."""
+        self._queue(queue).regime.resume(self.loop.now)
+
+    def drain_worker(self, worker: str) -> None:
+        """Of `zqctl drain WORKER`."""
+        for queue, found in self._workers_of_id(worker):
+            queue.drain_worker(found, self.loop.now)
+
+    def resume_worker(self, worker: str) -> None:
+        """Of `zqctl resume WORKER`."""
+        for queue, found in self._workers_of_id(worker):
+            queue.resume_worker(found, self.loop.now)
+
+    def kick(self, peer: str) -> None:
+        """Of `zqctl kick`."""
+        for queue in self._queues():
+            for found in [client for client in queue.clients if client.id == peer]:
+                queue.kick(found)
+        for queue, worker in self._workers_of_id(peer):
+            queue.kick(worker)
+
+    def cancel(self, request: str) -> None:
+        """Of `zqctl cancel`."""
+        for queue in self._queues():
+            found = queue.find(request)
+            if found is not None:
+                queue.cancel(found)
+
+    def when(self, condition: Callable[[], object], timeout: float) -> Later:
+        """Of the commands that wait."""
+        return self._waiters.add(condition, timeout)
+
+    def _queues(self) -> list[Queue]:
+        return [device.queue for device in self.devices]
+
+    def _queue(self, name: str) -> Queue:
+        return next(queue for queue in self._queues() if queue.name == name)
+
+    def _workers_of_id(self, worker: str) -> list[tuple[Queue, Worker]]:
+        return [(queue, found) for queue in self._queues() for found in queue.workers if found.id == worker]
 
     def _open_control(self) -> None:
         import zmq  # here, so that --version and a bad configuration cost no time

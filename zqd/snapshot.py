@@ -7,16 +7,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from zqd.core.peers import Client
+from zqd.core.peers import Client, Worker
 from zqd.core.request import Request
 from zqd.net.device import Device
 
-_QUANTILES = (0.5, 0.99)
+ADD_WORKERS_FROM = 0.9  # share of the last minute that the workers were busy
+
+_QUANTILES = (0.5, 0.9, 0.99)
 
 
 def queue_row(device: Device) -> dict[str, Any]:
     """One queue: state, endpoints, counts, counters, `oldest_wait_s`, `wait_ms` and `run_ms` over the last minute."""
     queue, now = device.queue, device.loop.now
+    ledger = queue.ledger
+    oldest_wait = _oldest(list(queue.line), now)
+    received, replied, busy_workers = device.rates.per_second(now, ledger.rising())
+    # What has been running for longer than the minute is not counted in the rate yet.
+    busy = min(1.0, busy_workers / len(queue.workers)) if len(queue.workers) else 0.0
     return {
         "name": queue.name,
         "state": queue.regime.state.value,
@@ -28,10 +35,27 @@ def queue_row(device: Device) -> dict[str, Any]:
         "queued": queue.line.size,
         "in_flight": queue.dispatcher.in_flight,
         **queue.ledger.counters.as_dict(),
-        "oldest_wait_s": _oldest(list(queue.line), now),
-        "wait_ms": _milliseconds(queue.ledger.wait.last_minute(now, *_QUANTILES)),
-        "run_ms": _milliseconds(queue.ledger.run.last_minute(now, *_QUANTILES)),
+        "oldest_wait_s": oldest_wait,
+        "wait_ms": _milliseconds(ledger.wait.last_minute(now, *_QUANTILES)),
+        "run_ms": _milliseconds(ledger.run.last_minute(now, *_QUANTILES)),
+        "since_start": {
+            "wait_ms": _milliseconds(ledger.wait.since_start(*_QUANTILES)),
+            "run_ms": _milliseconds(ledger.run.since_start(*_QUANTILES)),
+        },
+        "received_per_s": round(received, 3),
+        "replied_per_s": round(replied, 3),
+        "busy": round(busy, 3),
+        "saturation": saturation(len(queue.workers), queue.workers.idle, busy, oldest_wait),
     }
+
+
+def saturation(workers: int, idle: int, busy: float, oldest_wait: float | None) -> str:
+    """What an operator should know of a queue's load, in words; `busy` is the share of the last minute (0 to 1)."""
+    waits = "nothing waits" if oldest_wait is None else f"oldest wait {oldest_wait:.1f} s"
+    if not workers:
+        return "no workers" if oldest_wait is None else f"no workers, {waits}: start workers"
+    text = f"{workers - idle} of {workers} workers busy, {busy:.0%} over the last minute, {waits}"
+    return text + ": add workers" if oldest_wait is not None and not idle and busy >= ADD_WORKERS_FROM else text
 
 
 def worker_rows(device: Device) -> list[dict[str, Any]]:
@@ -47,10 +71,36 @@ def worker_rows(device: Device) -> list[dict[str, Any]]:
             "state": worker.state,
             "in_flight": worker.in_flight,
             "replied": worker.replied,
+            "replied_per_s": round(worker.replied / max(now - worker.joined, 1.0), 3),
+            "busy": round(min(1.0, worker_busy(worker, now) / max(now - worker.joined, 1e-3)), 3),
             "connected_s": round(now - worker.joined, 3),
             "oldest_s": _oldest([request for request in worker.window.values() if request is not None], now),
         }
         for worker in sorted(device.queue.workers, key=lambda worker: worker.number)
+    ]
+
+
+def worker_busy(worker: Worker, now: float) -> float:
+    """Seconds that it has run requests: those it answered, and what runs now."""
+    running = [request.started for request in worker.window.values() if request is not None]
+    return worker.busy + (now - min(running) if running else 0.0)
+
+
+def request_rows(device: Device) -> list[dict[str, Any]]:
+    """One row for each unanswered request, oldest first."""
+    queue, now = device.queue, device.loop.now
+    return [
+        {
+            "id": queue.ledger.id_of(request),
+            "queue": queue.name,
+            "state": "queued" if request.worker is None else "in flight",
+            "age_s": round(now - request.arrived, 3),
+            "attempts": request.attempts,
+            "client": request.client.id,
+            "worker": request.worker.id if request.worker is not None else None,
+            "size": len(request.raw),
+        }
+        for request in sorted(queue.unanswered(), key=lambda request: request.seq)
     ]
 
 

@@ -114,3 +114,45 @@ def _quantile(counts: list[int], total: int, largest: float, quantile: float) ->
             return min(low + (high - low) * (rank - below) / count, largest)
         below += count
     return largest
+
+
+class Rates:
+    """How fast counts have risen over about the last minute: the running ten-second slice and the six before it.
+
+    `roll` is to be called in the first turn of the loop at or after `next`; without traffic nothing rises, so nobody has to
+    wake up for it.
+    """
+
+    SLICE = 10.0  # seconds
+    SLICES = 6
+
+    __slots__ = ("_began", "_last", "_slices", "next")
+
+    def __init__(self, now: float, counts: tuple[float, ...]) -> None:
+        self.next = now - now % self.SLICE + self.SLICE
+        """When the running slice ends, monotonic seconds."""
+        self._began = now
+        self._last = counts
+        self._slices: list[tuple[float, tuple[float, ...]]] = []  # (end, rise) of finished slices, oldest first
+
+    def roll(self, now: float, counts: tuple[float, ...]) -> None:
+        """The running slice is over: what has risen since its start belongs to it."""
+        self._slices.append((self.next, _difference(counts, self._last)))
+        self._last = counts
+        self.next = now - now % self.SLICE + self.SLICE
+        self._slices = [slice_ for slice_ in self._slices if slice_[0] > self._start()]
+
+    def per_second(self, now: float, counts: tuple[float, ...]) -> tuple[float, ...]:
+        """Each count's rise per second."""
+        if now >= self.next:
+            self.roll(now, counts)
+        rises = [_difference(counts, self._last), *(rise for _, rise in self._slices)]
+        span = max(now - max(self._began, self._start()), 1.0)
+        return tuple(sum(column) / span for column in zip(*rises, strict=True))
+
+    def _start(self) -> float:
+        return self.next - (self.SLICES + 1) * self.SLICE
+
+
+def _difference(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(x - y for x, y in zip(a, b, strict=True))

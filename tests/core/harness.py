@@ -97,6 +97,38 @@ class Harness:
         """The order to stop (rule 22)."""
         self.step("stop", lambda: self.queue.regime.stop(self.now, self.queue.settings.drain_timeout))
 
+    def pause(self) -> None:
+        """The order to dispatch nothing (rule 23)."""
+        self.step("pause", self.queue.regime.pause)
+
+    def drain(self) -> None:
+        """The order to let nothing in and finish the rest (rule 23)."""
+        self.step("drain", lambda: self.queue.regime.drain(self.now))
+
+    def resume(self) -> None:
+        """The order that undoes these two (rule 23)."""
+        self.step("resume", lambda: self.queue.regime.resume(self.now))
+
+    def drain_worker(self, worker: FakeWorker) -> None:
+        """The order to give a worker nothing more (rule 23)."""
+        self.step(f"drain {worker.name}", lambda: self.queue.drain_worker(worker.peer, self.now))
+
+    def resume_worker(self, worker: FakeWorker) -> None:
+        """The order that undoes it."""
+        self.step(f"resume {worker.name}", lambda: self.queue.resume_worker(worker.peer, self.now))
+
+    def kick(self, peer: FakeClient | FakeWorker) -> None:
+        """The order to close a connection (rule 23)."""
+        self.step(f"kick {peer.name}", lambda: self.queue.kick(peer.peer))
+
+    def cancel(self, request_id: str) -> bool:
+        """The order to fail a request with 499 (rule 23); False if there is none of this id."""
+        request = self.queue.find(request_id)
+        if request is None:
+            return False
+        self.step(f"cancel {request_id}", lambda: self.queue.cancel(request))
+        return True
+
     def restart(self, boot: bytes) -> None:
         """The broker dies without a word and another one starts: its peers have lost their connections."""
         self._history.append("restart")
@@ -177,10 +209,11 @@ class Harness:
     def _close(self, peer: Peer, ending: Ending) -> None:
         if isinstance(peer, Client):
             client = self.clients[peer]
-            client.push()  # a last look at what it has sent
-            if peer.outstanding:
-                peer.ended = False
-                return
+            if ending is Ending.GRACEFUL:
+                client.push()  # a last look at what it has sent
+                if peer.outstanding:
+                    peer.ended = False
+                    return
             self.saw_close(client, ending)
             client.gone = True
             self.step(f"{client.name} is closed", lambda: self.queue.client_left(peer, self.now))

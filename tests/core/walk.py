@@ -30,6 +30,11 @@ MOVES: dict[str, float] = {
     "worker_dies": 4,
     "worker_comes_back": 3,
     "time_passes": 12,
+    "order_about_the_queue": 2,
+    "order_to_resume": 4,
+    "order_about_a_worker": 2,
+    "order_to_kick": 1,
+    "order_to_cancel": 2,
     "broker_restarts": 0.05,
 }
 """Each method of `Walk` that is a move, and its weight."""
@@ -174,10 +179,7 @@ class Walk:
 
     def breaks_off(self, worker: FakeWorker, *frames: bytes) -> None:
         """A worker is going to be closed for this: as if it died."""
-        for place, task in enumerate(worker.tasks):
-            asked = self.world.held(worker, task)
-            if asked is not None and (place == 0 or not worker.in_order):
-                asked.charged += 1
+        self.world.charge(worker)
         worker.send_frames(*frames)
 
     def worker_speaks(self) -> None:
@@ -207,3 +209,25 @@ class Walk:
     def broker_restarts(self) -> None:
         """All clients are gone."""
         self.world.start_again()
+
+    def order_about_the_queue(self) -> None:
+        """Pause or drain."""
+        self.random.choice((self.world.pause, self.world.drain))()
+
+    def order_to_resume(self) -> None:
+        """Whatever was ordered before."""
+        self.world.resume()
+
+    def order_about_a_worker(self) -> None:
+        """Drain it, or undo that."""
+        self.random.choice((self.world.drain_worker, self.world.resume_worker))(self.a_worker())
+
+    def order_to_kick(self) -> None:
+        """A client or a worker."""
+        self.world.kick(self.random.choice((self.a_client, self.a_worker))())
+
+    def order_to_cancel(self) -> None:
+        """A request wherever it is, or one that is not there."""
+        queue = self.world.queue
+        ids = [queue.ledger.id_of(request) for request in queue.unanswered()]
+        self.world.cancel(self.random.choice(sorted(ids)) if ids else "00")

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from tests.core.fakes import FakeClient, FakeWorker, Task, padded
 from tests.core.harness import Harness, oversize
+from zqd.core.regime import State
 from zqd.zmtp.frames import decode_message, encode_message
 
 T = TypeVar("T")
@@ -71,6 +72,7 @@ class World(Harness):
         self.requests: dict[bytes, Asked] = {}
         self.slots: dict[FakeWorker, int] = {}
         self.going: set[FakeWorker] = set()
+        self.drained: set[FakeWorker] = set()
         self.stopping = False
         self._keys: set[bytes] = set()
         self._dispatched: dict[str, Asked] = {}  # by the id that people see
@@ -149,17 +151,22 @@ class World(Harness):
         worker.ask_to_leave()
 
     def kill(self, worker: FakeWorker) -> None:
-        """A worker dies: what it ran is charged an attempt."""
+        """A worker dies."""
+        self.charge(worker)
+        worker.die()
+
+    def charge(self, worker: FakeWorker) -> None:
+        """A worker is going to be lost: what it runs is charged an attempt (rule 9)."""
         for place, task in enumerate(worker.tasks):
             asked = self.held(worker, task)
             if asked is not None and (place == 0 or not worker.in_order):
                 asked.charged += 1
-        worker.die()
 
     def reconnect(self, worker: FakeWorker) -> None:
         """A worker comes back on another connection."""
         self.slots.pop(worker, None)
         self.going.discard(worker)
+        self.drained.discard(worker)
         worker.reconnect()
 
     def start_again(self) -> None:
@@ -170,11 +177,31 @@ class World(Harness):
         for worker in workers:
             self.reconnect(worker)
 
+    # Orders that the account has to know of
+
+    def drain_worker(self, worker: FakeWorker) -> None:
+        """From now on it gets nothing."""
+        self.drained.add(worker)
+        super().drain_worker(worker)
+
+    def resume_worker(self, worker: FakeWorker) -> None:
+        """It is served again, unless it wants to leave."""
+        self.drained.discard(worker)
+        super().resume_worker(worker)
+
+    def kick(self, peer: FakeClient | FakeWorker) -> None:
+        """To a worker it is like a death."""
+        if isinstance(peer, FakeWorker):
+            self.charge(peer)
+        super().kick(peer)
+
     # The account
 
     def saw_taken(self, client: FakeClient, raw: bytes) -> None:
         """From now on the client's own time-out counts (rule 12)."""
         asked = self.requests.get(_token(decode_message(raw)[-1]))
+        draining = self.queue.regime.state in {State.DRAINING, State.DRAINED}
+        assert asked is None or not draining, "rule 23: a request is let in while the queue is drained"
         if asked is not None and asked.timeout is not None and not asked.answered:
             asked.due = self.now + asked.timeout
 
@@ -191,6 +218,8 @@ class World(Harness):
             f"law 7: {worker.name} holds {len(worker.tasks)}, has {slots} slots"
         )
         assert worker not in self.going, "rule 26: a request for a worker that wants to leave"
+        assert worker not in self.drained, "rule 23: a request for a worker that is drained"
+        assert self.queue.regime.state is not State.PAUSED, "rule 23: a dispatch in a pause"
         if self.settings.request_timeout:
             running = worker.tasks[:1] if worker.in_order else worker.tasks
             before = self.now - self.settings.request_timeout - CLOSE
@@ -308,6 +337,8 @@ class World(Harness):
 
     def _assert_nobody_is_forgotten(self) -> None:
         queue = self.queue
+        if queue.admission.frozen:
+            return
         if not queue.line.size:
             for peer in queue.clients:
                 assert not peer.paused or peer.unfinished, f"rule 17: {peer} waits for room that cannot come"
@@ -330,6 +361,7 @@ class World(Harness):
 
     def finish(self) -> None:
         """Good workers take the place of all others, clients read and finish what they began: everything is answered."""
+        self.resume()
         for worker in self.live_workers:
             self.kill(worker)
         for client in self.live_clients:

@@ -73,11 +73,13 @@ def test_a_worker_that_does_not_answer_heartbeats_is_replaced(tmp_path: Path, co
     with Zqd(tmp_path, *BACKEND_HEARTBEATS) as zqd:
         client = connect(zmq.REQ, zqd.frontend)
         with subprocess.Popen([sys.executable, "-c", SILENT_WORKER, zqd.backend], text=True) as stopped:
-            zqd.wait_until("the worker", lambda row: row["workers"] == 1)
-            freeze(stopped)
-            client.send(b"question")
-            (silent,) = wait_for(lambda: zqd.log("peer.silent"), "it to be cut off")
-            stopped.kill()
+            try:
+                zqd.wait_until("the worker", lambda row: row["workers"] == 1)
+                freeze(stopped)
+                client.send(b"question")
+                (silent,) = wait_for(lambda: zqd.log("peer.silent"), "it to be cut off")
+            finally:
+                stopped.kill()
         assert silent["seconds"] >= 0.8
         worker = connect(zmq.REP, zqd.backend)
         assert worker.recv() == b"question"

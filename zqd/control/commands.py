@@ -55,6 +55,37 @@ class Broker(Protocol):
         """
 
 
+    def requests(self) -> list[dict[str, Any]]:
+        """One row an unanswered request, oldest first.
+
+        `id, queue, state (queued, in flight), age_s, attempts, client, worker, size`.
+        """
+
+    def pause(self, queue: str) -> None:
+        """Dispatch nothing from this queue until it is resumed."""
+
+    def drain(self, queue: str) -> None:
+        """Let nothing into this queue until it is resumed; finish the rest."""
+
+    def resume(self, queue: str) -> None:
+        """Undo `pause` and `drain`."""
+
+    def drain_worker(self, worker: str) -> None:
+        """Give the worker of this id nothing more."""
+
+    def resume_worker(self, worker: str) -> None:
+        """Undo `drain_worker`."""
+
+    def kick(self, peer: str) -> None:
+        """Close the connection of the client or worker of this id."""
+
+    def cancel(self, request: str) -> None:
+        """Fail the request of this id."""
+
+    def when(self, condition: Callable[[], object], timeout: float) -> Later:
+        """Answer when `condition()` is not None, or that it did not come within `timeout` seconds (0: no limit)."""
+
+
 class Code(enum.StrEnum):
     """What kind of refusal an error reply is, for programs; its sentence is for people."""
 
@@ -129,6 +160,10 @@ class Argument(NamedTuple):
     metavar: str | None = None
 
 
+TIMEOUT = Argument("timeout", "give up after so many seconds (default: never)", type=float, default=0.0, metavar="S")
+"""The argument of a command that may answer late."""
+
+
 class Command(NamedTuple):
     """A row of the table."""
 
@@ -138,6 +173,10 @@ class Command(NamedTuple):
     arguments: tuple[Argument, ...]
     reads: bool
     """Whether it only reads, and so may be asked by those who may not change anything."""
+
+    def answers_late(self, given: Mapping[str, object]) -> bool:
+        """Whether a call with these arguments waits for something to become true."""
+        return TIMEOUT in self.arguments and (bool(given.get("wait")) or not any(a.name == "wait" for a in self.arguments))
 
 
 COMMANDS: dict[str, Command] = {}
@@ -266,3 +305,148 @@ def ping(broker: Broker, args: Arguments) -> object:  # noqa: ARG001
 def version(broker: Broker, args: Arguments) -> object:  # noqa: ARG001
     """Show the version of the running zqd."""
     return {"version": zqd.__version__, "protocol": PROTOCOL}
+
+
+@command(
+    ONLY_QUEUE,
+    Argument("limit", "show at most so many (default 100)", type=int, default=100, metavar="N"),
+    reads=True,
+)
+def requests(broker: Broker, args: Arguments) -> object:
+    """List the requests that wait or are in flight, oldest first."""
+    return _only(broker, broker.requests(), "queue", args["queue"])[: max(0, args["limit"])]
+
+
+A_QUEUE = Argument("queue", "the queue; may be left out where there is only one", positional=True)
+A_TARGET = Argument(
+    "target", "a queue's name, or a worker's id or name; may be left out where there is one queue", positional=True
+)
+WAIT = Argument("wait", "answer only when it is drained", type=bool, default=False)
+
+
+@command(A_QUEUE, reads=False)
+def pause(broker: Broker, args: Arguments) -> object:
+    """Dispatch nothing from a queue until it is resumed; reading goes on to the limits."""
+    name = _queue(broker, args["queue"])
+    broker.pause(name)
+    return _state(broker, name)
+
+
+@command(A_TARGET, WAIT, TIMEOUT, reads=False)
+def drain(broker: Broker, args: Arguments) -> object:
+    """Let nothing into a queue, or give nothing to a worker, until resumed; what is there finishes."""
+    worker = _worker(broker, args["target"])
+    if worker is None:
+        name = _queue(broker, args["target"])
+        broker.drain(name)
+        if args["wait"]:
+            return broker.when(lambda: _in_state(broker, name, "drained"), args["timeout"])
+        return _state(broker, name)
+    broker.drain_worker(worker)
+    if args["wait"]:
+        return broker.when(lambda: _worker_empty(broker, worker), args["timeout"])
+    return _worker_state(broker, worker)
+
+
+@command(A_TARGET, reads=False)
+def resume(broker: Broker, args: Arguments) -> object:
+    """Undo pause and drain, of a queue or a worker."""
+    worker = _worker(broker, args["target"])
+    if worker is None:
+        name = _queue(broker, args["target"])
+        broker.resume(name)
+        return _state(broker, name)
+    broker.resume_worker(worker)
+    return _worker_state(broker, worker)
+
+
+@command(Argument("peer", "a client's or a worker's id (c12, w3)", required=True, positional=True), reads=False)
+def kick(broker: Broker, args: Arguments) -> object:
+    """Close a client's or a worker's connection; what a worker holds goes to others, and it may come back."""
+    peer = args["peer"]
+    if all(row["id"] != peer for row in (*broker.workers(), *broker.clients())):
+        raise CommandError(Code.BAD_ARGUMENT, f"nobody has the id {_shown(peer)}; see zqctl workers and zqctl clients")
+    broker.kick(peer)
+    return {"kicked": peer}
+
+
+@command(Argument("request", "its id, as zqctl requests shows it", required=True, positional=True), reads=False)
+def cancel(broker: Broker, args: Arguments) -> object:
+    """Fail an unanswered request with 499; a worker that runs it is not interrupted."""
+    request = args["request"]
+    if all(row["id"] != request for row in broker.requests()):
+        raise CommandError(Code.BAD_ARGUMENT, f"no unanswered request has the id {_shown(request)}; see zqctl requests")
+    broker.cancel(request)
+    return {"cancelled": request}
+
+
+@command(
+    ONLY_QUEUE,
+    Argument("workers", "until so many workers are connected", type=int, metavar="N"),
+    Argument("idle", "until nothing waits and nothing is in flight", type=bool, default=False),
+    Argument("drained", "until a drain is over", type=bool, default=False),
+    TIMEOUT,
+    reads=True,
+)
+def wait(broker: Broker, args: Arguments) -> object:
+    """Wait until every queue (or one) is as asked: for scripts and deployments."""
+    if args["workers"] is None and not args["idle"] and not args["drained"]:
+        raise CommandError(Code.BAD_ARGUMENT, "wait for what: workers, idle or drained?")
+    _only(broker, [], "name", args["queue"])
+
+    def met() -> object:
+        rows = _only(broker, broker.status()["queues"], "name", args["queue"])
+        good = all(
+            (args["workers"] is None or row["workers"] >= args["workers"])
+            and (not args["idle"] or not (row["queued"] or row["in_flight"]))
+            and (not args["drained"] or row["state"] == "drained")
+            for row in rows
+        )
+        return {"queues": [_short(row) for row in rows]} if good else None
+
+    return broker.when(met, args["timeout"])
+
+
+def _queue(broker: Broker, name: str | None) -> str:
+    """The queue that is meant: the only one where none is named."""
+    names: list[str] = [row["name"] for row in broker.status()["queues"]]
+    if name is None and len(names) == 1:
+        return names[0]
+    if name not in names:
+        wrong = "which queue" if name is None else f"no queue or worker is named {_shown(name)}"
+        raise CommandError(Code.BAD_ARGUMENT, f"{wrong}: there is {', '.join(names)}")
+    return name
+
+
+def _worker(broker: Broker, target: str | None) -> str | None:
+    """The id of the worker that is meant by its id or name; None where no worker is."""
+    found = [row["id"] for row in broker.workers() if target is not None and target in {row["id"], row["name"]}]
+    if len(found) > 1:
+        raise CommandError(Code.BAD_ARGUMENT, f"several workers are named {_shown(target)}: {', '.join(found)}")
+    return found[0] if found else None
+
+
+def _short(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in ("name", "state", "workers", "queued", "in_flight")}
+
+
+def _state(broker: Broker, queue: str) -> dict[str, Any]:
+    return next(_short(row) for row in broker.status()["queues"] if row["name"] == queue)
+
+
+def _in_state(broker: Broker, queue: str, state: str) -> dict[str, Any] | None:
+    row = _state(broker, queue)
+    return row if row["state"] == state else None
+
+
+def _worker_state(broker: Broker, worker: str) -> dict[str, Any]:
+    """The worker's state; it may have gone meanwhile."""
+    for row in broker.workers():
+        if row["id"] == worker:
+            return {key: row[key] for key in ("id", "name", "state", "in_flight")}
+    return {"id": worker, "name": "", "state": "gone", "in_flight": 0}
+
+
+def _worker_empty(broker: Broker, worker: str) -> dict[str, Any] | None:
+    row = _worker_state(broker, worker)
+    return None if row["in_flight"] else row

@@ -42,9 +42,8 @@ class Admission:
         self.for_bytes: dict[Client, int] = {}
         """Clients that are paused at the byte limit, with the bytes that they need room for; in order."""
         self._bearer: Client | None = None  # may go beyond the byte limit with one message
-        self._invited: set[Client] = (
-            set()
-        )  # were resumed for bytes: those who still wait for room come after them
+        # Those who were resumed for bytes: who still waits for room comes after them.
+        self._invited: set[Client] = set()
         self.unfinished = 0
         """Bytes held of messages that are not whole yet, over all clients."""
         self.frozen = False

@@ -148,10 +148,9 @@ class Dispatcher:
         number = request.seq << 16 | request.dispatches & 0xFFFF
         request.key = key = self._id_prefix + number.to_bytes(8, "big")
         request.worker = worker
-        if worker.concurrent or not window:
-            request.started = now
-            if self.settings.request_timeout:
-                self._time(request, now)
+        request.started = now  # until what is before it in the window is answered
+        if self.settings.request_timeout and (worker.concurrent or not window):
+            self._time(request, now)
         window[key] = request
         self.in_flight += 1
         request.client.in_flight += 1

@@ -32,6 +32,10 @@ class Ledger:
         self.busy = 0.0
         """Sum of the run times of all answered attempts, worker-seconds."""
 
+    def rising(self) -> tuple[float, ...]:
+        """What rates are made of: received, replied, worker-seconds."""
+        return self.counters.received, self.counters.replied, self.busy
+
     def id_of(self, request: Request) -> str:
         """What people call a request in logs and in zqctl: the first 14 bytes of its ids, in hex (rule 24)."""
         return (self._boot + request.seq.to_bytes(6, "big")).hex()

@@ -220,7 +220,7 @@ class Queue:
     def kick(self, peer: Client | Worker) -> None:
         """Close a peer's connection at once; it may come back (rule 23)."""
         self.out.note("peer.kicked", peer=peer)
-        self.out.close(peer, Ending.NOW)
+        self._cut_off(peer)
 
     def unanswered(self) -> list[Request]:
         """All requests that wait or are in flight, in no particular order."""
@@ -266,6 +266,7 @@ class Queue:
         request.attempts += charged
         if request.client.gone:
             self.ledger.dropped(request)
+            self.regime.request_ended(request.client)
             return
         if request.attempts >= (request.options.attempts or self.settings.max_attempts):
             self.ledger.failed(request, code, reason)
@@ -356,9 +357,14 @@ class Queue:
 
     def _break_off(self, worker: Worker, reason: str) -> None:
         self._malformed(worker, reason)
-        worker.draining = True  # until its connection has ended
-        self.workers.place(worker)
-        self.out.close(worker, Ending.NOW)
+        self._cut_off(worker)
+
+    def _cut_off(self, peer: Client | Worker) -> None:
+        """Close a connection; until it has ended a worker gets nothing that would be charged to it."""
+        if isinstance(peer, Worker):
+            peer.draining = True
+            self.workers.place(peer)
+        self.out.close(peer, Ending.NOW)
 
     def _malformed(self, peer: Client | Worker, reason: str) -> None:
         self.ledger.counters.malformed += 1

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 import zqd
-from zqd.control.commands import COMMANDS, Argument, Command
+from zqd.control.commands import COMMANDS, TIMEOUT, Argument, Command
 from zqd.ctl import connection, tables
 from zqd.ctl.connection import ControlError, ExitStatus
 from zqd.rundir import control_endpoints
@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"zqctl {zqd.__version__}")
-    parser.set_defaults(control=None, json=False, timeout=DEFAULT_TIMEOUT)
+    parser.set_defaults(control=None, json=False, timeout=None)
     _add_common(parser)
     subparsers = parser.add_subparsers(prog="zqctl", metavar="COMMAND", required=True)
     for row in COMMANDS.values():
@@ -67,7 +67,8 @@ def build_parser() -> argparse.ArgumentParser:
         )
         subparser.set_defaults(row=row)
         for argument in row.arguments:
-            _add_argument(subparser, argument)
+            if argument is not TIMEOUT:  # which is the common option of that name
+                _add_argument(subparser, argument)
         _add_common(subparser)
     return parser
 
@@ -94,7 +95,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         metavar="S",
         default=argparse.SUPPRESS,
-        help=f"seconds to wait for the answer, 0 for as long as it takes (default {DEFAULT_TIMEOUT:g})",
+        help=f"seconds to wait for the answer, 0 for as long as it takes (default {DEFAULT_TIMEOUT:g},"
+        " or 0 for a command that waits)",
     )
 
 
@@ -134,7 +136,12 @@ def _call(options: argparse.Namespace) -> ExitStatus:
     # What was not given is left out: the defaults are zqd's, which may be of another version.
     given = {argument.name: getattr(options, argument.name) for argument in row.arguments}
     args = {name: value for name, value in given.items() if value is not None}
-    result = connection.ask(connection.locate(options.control), row.name, args, options.timeout)
+    timeout = options.timeout
+    if timeout is None:
+        timeout = 0.0 if row.answers_late(args) else DEFAULT_TIMEOUT
+    elif timeout and row.answers_late(args):
+        timeout += DEFAULT_TIMEOUT  # zqd itself says that it has not come to that in time
+    result = connection.ask(connection.locate(options.control), row.name, args, timeout)
     if options.json:
         _write(json.dumps(result, indent=2) + "\n")
     else:

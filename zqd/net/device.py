@@ -17,6 +17,7 @@ from zqd.net.link import LINGER, Link, Stage
 from zqd.net.loop import Loop
 from zqd.net.roles import ClientRole, WorkerRole
 from zqd.net.side import Notify, Room, Side
+from zqd.stats import Rates
 from zqd.zmtp.connection import Connection
 from zqd.zmtp.handshake import Null
 
@@ -44,6 +45,7 @@ class Device:
         self.backend = Side("backend", loop, room, settings.max_workers, self._worker_connected, self._tell)
         self._numbers = numbers
         self._notify = notify
+        self.rates = Rates(loop.now, self.queue.ledger.rising())
         self._links: dict[int, Link] = {}
         self._stopping = False
 
@@ -120,6 +122,8 @@ class Device:
                     link.flush()
                 else:
                     peer.outbox.clear()
+        if self.loop.now >= self.rates.next:
+            self.rates.roll(self.loop.now, queue.ledger.rising())
         if out.notices:
             notices, out.notices = out.notices, []
             for event, fields in notices:
