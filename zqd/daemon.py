@@ -72,7 +72,13 @@ class Daemon:
             boot, numbers = os.urandom(8), itertools.count(1)
             for queue in self.config.queues:
                 device = Device(
-                    self.loop, queue, boot=boot, room=room, numbers=numbers, notify=self._log, on_fault=self._log.fault
+                    self.loop,
+                    queue,
+                    boot=boot,
+                    room=room,
+                    numbers=numbers,
+                    notify=self._log,
+                    on_fault=self._log.fault,
                 )
                 self.devices.append(device)
                 self._cleanup.callback(device.close)
@@ -246,13 +252,13 @@ def main(argv: list[str] | None = None) -> int:
         flags = {key: getattr(arguments, key) for key in _FLAGS}
         config = load(arguments.config, arguments.set, flags)
         if arguments.check_config:
-            print("the configuration is good")  # noqa: T201 - the answer to a question of the command line
+            print("the configuration is good")
             return ExitStatus.OK
         configure(config.log_level, config.log_format)
         serve(config)
     except ZqdError as error:
         for line in str(error).splitlines():
-            print(f"zqd: {line}", file=sys.stderr)  # noqa: T201 - before there is a log, or instead of it
+            print(f"zqd: {line}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:  # before there was anything to stop
         return 128 + signal.SIGINT
@@ -284,11 +290,21 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="zqd", description="The ZeroMQ QUEUE device: a broker between REQ clients and REP workers.", allow_abbrev=False
+        prog="zqd",
+        description="The ZeroMQ QUEUE device: a broker between REQ clients and REP workers.",
+        allow_abbrev=False,
     )
     option = parser.add_argument
-    option("--config", type=Path, metavar="FILE", help="configuration (default: /etc/zqd/zqd.toml, if it exists)")
-    option("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, e.g. queues.default.prefetch=2")
+    option(
+        "--config", type=Path, metavar="FILE", help="configuration (default: /etc/zqd/zqd.toml, if it exists)"
+    )
+    option(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one setting, e.g. queues.default.prefetch=2",
+    )
     option("--frontend", action="append", metavar="ENDPOINT", help="where clients connect; may be repeated")
     option("--backend", action="append", metavar="ENDPOINT", help="where workers connect; may be repeated")
     option("--control", metavar="ENDPOINT", help="where zqctl connects (ipc://)")

@@ -21,7 +21,11 @@ from zqd.errors import UnavailableError
 BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
 MAX_PATH = 107  # bytes of a unix socket's path (unix(7))
 LOCK_PATIENCE = 2.0  # seconds
-KEEPALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}  # seconds, seconds, probes
+KEEPALIVE = {
+    socket.TCP_KEEPIDLE: 60,
+    socket.TCP_KEEPINTVL: 15,
+    socket.TCP_KEEPCNT: 4,
+}  # seconds, seconds, probes
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,9 @@ def _parse_tcp(text: str, rest: str) -> TcpEndpoint:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        raise ValueError(f"{text!r}: {host!r} is no IP address; expected one of this machine's, or *") from None
+        raise ValueError(
+            f"{text!r}: {host!r} is no IP address; expected one of this machine's, or *"
+        ) from None
     return TcpEndpoint(str(address), int(port))
 
 

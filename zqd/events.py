@@ -30,22 +30,30 @@ EVENTS: dict[str, Event] = {
     "queue.stopping": Event("info", "The queue answers what it has read and ends its clients."),
     "client.joined": Event("debug", "A client has connected."),
     "client.left": Event("debug", "A client's connection has ended."),
-    "client.paused": Event("debug", "A client is not read for now: a limit is reached, or the queue is drained."),
+    "client.paused": Event(
+        "debug", "A client is not read for now: a limit is reached, or the queue is drained."
+    ),
     "client.stalled": Event("warning", "A client does not read its replies."),
     "client.resumed": Event("info", "A stalled client reads its replies again."),
     "worker.joined": Event("info", "A worker has connected."),
     "worker.hello": Event("info", "A worker has said who it is."),
     "worker.left": Event("info", "A worker's connection has ended while it held nothing."),
-    "worker.lost": Event("warning", "A worker's connection has ended while it held requests; others get them."),
+    "worker.lost": Event(
+        "warning", "A worker's connection has ended while it held requests; others get them."
+    ),
     "worker.draining": Event("info", "A worker gets nothing more, by order."),
     "worker.resumed": Event("info", "A drained worker gets requests again, by order."),
     "peer.kicked": Event("info", "A connection is closed by order."),
-    "worker.quarantined": Event("warning", "A worker let a request time out and gets nothing until it has answered."),
+    "worker.quarantined": Event(
+        "warning", "A worker let a request time out and gets nothing until it has answered."
+    ),
     "worker.restored": Event("info", "A quarantined worker has answered and gets requests again."),
     "request.retried": Event("info", "A request goes to another worker after a loss or a time-out."),
     "request.failed": Event("warning", "A request has failed; its client is told why."),
     "request.refused": Event("warning", "A message failed as it came in."),
-    "reply.orphaned": Event("warning", "A worker answered a dispatch that it does not hold; the answer is dropped."),
+    "reply.orphaned": Event(
+        "warning", "A worker answered a dispatch that it does not hold; the answer is dropped."
+    ),
     "message.malformed": Event("warning", "A peer sent a message that breaks the protocol."),
     "peer.refused": Event("warning", "A connection was ended in its handshake, or broke the wire protocol."),
     "peer.lost": Event("debug", "A connection has broken."),

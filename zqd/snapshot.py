@@ -55,7 +55,9 @@ def saturation(workers: int, idle: int, busy: float, oldest_wait: float | None) 
     if not workers:
         return "no workers" if oldest_wait is None else f"no workers, {waits}: start workers"
     text = f"{workers - idle} of {workers} workers busy, {busy:.0%} over the last minute, {waits}"
-    return text + ": add workers" if oldest_wait is not None and not idle and busy >= ADD_WORKERS_FROM else text
+    return (
+        text + ": add workers" if oldest_wait is not None and not idle and busy >= ADD_WORKERS_FROM else text
+    )
 
 
 def worker_rows(device: Device) -> list[dict[str, Any]]:

@@ -54,7 +54,9 @@ class Histogram:
         self._counts = [0] * size  # of the running slice
         self._max = 0.0
         self._ends = 0.0  # when the running slice ends; 0 before the first one
-        self._past: list[tuple[float, list[int], float]] = []  # (end, counts, max) of finished slices, oldest first
+        self._past: list[
+            tuple[float, list[int], float]
+        ] = []  # (end, counts, max) of finished slices, oldest first
         self._total = [0] * size  # of all finished slices
         self._total_max = 0.0
 
@@ -133,7 +135,9 @@ class Rates:
         """When the running slice ends, monotonic seconds."""
         self._began = now
         self._last = counts
-        self._slices: list[tuple[float, tuple[float, ...]]] = []  # (end, rise) of finished slices, oldest first
+        self._slices: list[
+            tuple[float, tuple[float, ...]]
+        ] = []  # (end, rise) of finished slices, oldest first
 
     def roll(self, now: float, counts: tuple[float, ...]) -> None:
         """The running slice is over: what has risen since its start belongs to it."""

@@ -20,7 +20,8 @@
     d1 says leave / d1 says hello capacity=2
     w1 dies / w1 comes back / w1 replies to its old request
     wait 1.5                            seconds
-    stop / restart
+    pause / drain / resume / stop / restart
+    drain w1 / resume w1 / kick w1 / cancel r3
     counters / workers / clients / waiting
 
 What the queue did, in its order: `w1 <- r3.1 one` is the first dispatch of its third request, `a <- re:one` an answer,
@@ -119,6 +120,11 @@ class Scenario:
                 "worker": self._new_workers,
                 "dealer": self._new_dealer,
                 "wait": lambda rest: stage.wait(float(rest[0])),
+                "pause": lambda _: stage.pause(),
+                "drain": lambda rest: stage.drain_worker(self.workers[rest[0]]) if rest else stage.drain(),
+                "resume": lambda rest: stage.resume_worker(self.workers[rest[0]]) if rest else stage.resume(),
+                "kick": lambda rest: stage.kick((self.workers | self.clients)[rest[0]]),
+                "cancel": lambda rest: self._cancel(rest[0]),
                 "stop": lambda _: stage.stop(),
                 "restart": lambda _: self._restart(),
                 "counters": lambda _: self._counters(),
@@ -188,6 +194,10 @@ class Scenario:
                 worker.reconnect()
             case _:
                 raise ValueError(f"what does a worker do that {' '.join(words)}?")
+
+    def _cancel(self, request: str) -> None:
+        if not self.stage.cancel((BOOT + int(request[1:]).to_bytes(6)).hex()):
+            self.stage.tell("there is no such request")
 
     def _restart(self) -> None:
         self.stage.restart(BOOT[:-3] + b"two")
@@ -275,8 +285,6 @@ def _request(number: bytes) -> str:
 
 def _request_named(told: str) -> str:
     """Any broker's of these scenarios; the id of a dispatch that never was is `r?`."""
-    if told.startswith("#"):
-        return f"r{told[1:]}"
     raw = bytes.fromhex(told)
     return _request(raw[8:]) if raw.startswith(BOOT[:5]) else "r?"
 

@@ -54,7 +54,6 @@ class Broker(Protocol):
         `id, queue, address, name, state (active or paused), queued, in_flight, received, replied, connected_s, oldest_s`.
         """
 
-
     def requests(self) -> list[dict[str, Any]]:
         """One row an unanswered request, oldest first.
 
@@ -160,7 +159,9 @@ class Argument(NamedTuple):
     metavar: str | None = None
 
 
-TIMEOUT = Argument("timeout", "give up after so many seconds (default: never)", type=float, default=0.0, metavar="S")
+TIMEOUT = Argument(
+    "timeout", "give up after so many seconds (default: never)", type=float, default=0.0, metavar="S"
+)
 """The argument of a command that may answer late."""
 
 
@@ -176,7 +177,9 @@ class Command(NamedTuple):
 
     def answers_late(self, given: Mapping[str, object]) -> bool:
         """Whether a call with these arguments waits for something to become true."""
-        return TIMEOUT in self.arguments and (bool(given.get("wait")) or not any(a.name == "wait" for a in self.arguments))
+        return TIMEOUT in self.arguments and (
+            bool(given.get("wait")) or not any(a.name == "wait" for a in self.arguments)
+        )
 
 
 COMMANDS: dict[str, Command] = {}
@@ -319,7 +322,9 @@ def requests(broker: Broker, args: Arguments) -> object:
 
 A_QUEUE = Argument("queue", "the queue; may be left out where there is only one", positional=True)
 A_TARGET = Argument(
-    "target", "a queue's name, or a worker's id or name; may be left out where there is one queue", positional=True
+    "target",
+    "a queue's name, or a worker's id or name; may be left out where there is one queue",
+    positional=True,
 )
 WAIT = Argument("wait", "answer only when it is drained", type=bool, default=False)
 
@@ -360,22 +365,30 @@ def resume(broker: Broker, args: Arguments) -> object:
     return _worker_state(broker, worker)
 
 
-@command(Argument("peer", "a client's or a worker's id (c12, w3)", required=True, positional=True), reads=False)
+@command(
+    Argument("peer", "a client's or a worker's id (c12, w3)", required=True, positional=True), reads=False
+)
 def kick(broker: Broker, args: Arguments) -> object:
     """Close a client's or a worker's connection; what a worker holds goes to others, and it may come back."""
     peer = args["peer"]
     if all(row["id"] != peer for row in (*broker.workers(), *broker.clients())):
-        raise CommandError(Code.BAD_ARGUMENT, f"nobody has the id {_shown(peer)}; see zqctl workers and zqctl clients")
+        raise CommandError(
+            Code.BAD_ARGUMENT, f"nobody has the id {_shown(peer)}; see zqctl workers and zqctl clients"
+        )
     broker.kick(peer)
     return {"kicked": peer}
 
 
-@command(Argument("request", "its id, as zqctl requests shows it", required=True, positional=True), reads=False)
+@command(
+    Argument("request", "its id, as zqctl requests shows it", required=True, positional=True), reads=False
+)
 def cancel(broker: Broker, args: Arguments) -> object:
     """Fail an unanswered request with 499; a worker that runs it is not interrupted."""
     request = args["request"]
     if all(row["id"] != request for row in broker.requests()):
-        raise CommandError(Code.BAD_ARGUMENT, f"no unanswered request has the id {_shown(request)}; see zqctl requests")
+        raise CommandError(
+            Code.BAD_ARGUMENT, f"no unanswered request has the id {_shown(request)}; see zqctl requests"
+        )
     broker.cancel(request)
     return {"cancelled": request}
 
@@ -420,9 +433,13 @@ def _queue(broker: Broker, name: str | None) -> str:
 
 def _worker(broker: Broker, target: str | None) -> str | None:
     """The id of the worker that is meant by its id or name; None where no worker is."""
-    found = [row["id"] for row in broker.workers() if target is not None and target in {row["id"], row["name"]}]
+    found = [
+        row["id"] for row in broker.workers() if target is not None and target in {row["id"], row["name"]}
+    ]
     if len(found) > 1:
-        raise CommandError(Code.BAD_ARGUMENT, f"several workers are named {_shown(target)}: {', '.join(found)}")
+        raise CommandError(
+            Code.BAD_ARGUMENT, f"several workers are named {_shown(target)}: {', '.join(found)}"
+        )
     return found[0] if found else None
 
 

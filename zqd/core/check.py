@@ -11,6 +11,7 @@ from collections import Counter
 from zqd.core.peers import Client, Worker
 from zqd.core.queue import Queue
 from zqd.core.regime import State
+from zqd.core.workers import Home, Workers
 
 
 def check(queue: Queue) -> None:
@@ -39,18 +40,35 @@ def _places(queue: Queue) -> None:
     for home in queue.workers.homes():
         assert all(worker.home is home for worker in home), "law 1: a worker thinks that it is elsewhere"
     for worker in workers:
+        assert worker.home is _home_of(worker, queue.workers), f"law 1: {worker} is not where it belongs"
         assert len(worker.window) <= worker.capacity or worker.draining, f"law 7: {worker} holds too much"
         debts = sum(request is None for request in worker.window.values())
         assert debts == worker.debts, f"law 7: {worker} owes {debts}, counted {worker.debts}"
         assert debts or not worker.quarantined, f"law 7: {worker} is quarantined without a debt"
         for key, request in worker.window.items():
-            assert request is None or (request.worker is worker and request.key == key), "law 1: window and request"
+            assert request is None or (request.worker is worker and request.key == key), (
+                "law 1: window and request"
+            )
+
+
+def _home_of(worker: Worker, workers: Workers) -> Home | None:
+    """Where a worker belongs by what it holds."""
+    held = len(worker.window)
+    if worker.draining:
+        return workers.draining
+    if worker.quarantined:
+        return workers.quarantined
+    if held >= worker.capacity:
+        return workers.full
+    return workers.ready[held] if held < len(workers.ready) else None
 
 
 def _no_idleness(queue: Queue) -> None:
     """Law 2."""
     free = queue.workers.free()
-    assert queue.regime.state is State.PAUSED or not queue.line.ready or free is None, f"law 2: {free} is free, requests wait"
+    assert queue.regime.state is State.PAUSED or not queue.line.ready or free is None, (
+        f"law 2: {free} is free, requests wait"
+    )
     if free is not None:
         fewest = min(len(w.window) for w in queue.workers if _takes(w))
         assert len(free.window) == fewest, "rule 8: not the worker with the fewest"
@@ -64,7 +82,9 @@ def _conservation(queue: Queue) -> None:
     """Law 3, and each client's share of it."""
     counters, line, held = queue.ledger.counters, queue.line, queue.dispatcher.held()
     ended = counters.replied + counters.failed + counters.dropped
-    assert counters.received == ended + line.size + len(held), f"law 3: {counters}, {line.size} wait, {len(held)} held"
+    assert counters.received == ended + line.size + len(held), (
+        f"law 3: {counters}, {line.size} wait, {len(held)} held"
+    )
     waiting_of: Counter[Client] = Counter(request.client for request in line)
     held_of: Counter[Client] = Counter(request.client for request in held)
     for client in {*queue.clients, *waiting_of, *held_of}:
@@ -82,4 +102,6 @@ def _outputs(queue: Queue) -> None:
     for peer in (*queue.clients, *queue.workers):
         assert not peer.outbox or peer in outgoing, f"{peer} has something to send and is not in outgoing"
     held_up = {*queue.admission.for_count, *queue.admission.for_bytes}
-    assert {client for client in queue.clients if client.paused} == held_up, "a client is paused without a reason"
+    assert {client for client in queue.clients if client.paused} == held_up, (
+        "a client is paused without a reason"
+    )

@@ -45,7 +45,9 @@ class Ledger:
         self.counters.received += 1
         client.received += 1
 
-    def replied(self, request: Request, worker: Worker, raw: bytes | bytearray, skip: int, now: float) -> None:
+    def replied(
+        self, request: Request, worker: Worker, raw: bytes | bytearray, skip: int, now: float
+    ) -> None:
         """The holder has answered: pass on `raw` without its first `skip` bytes."""
         client = request.client
         worker.replied += 1
@@ -70,7 +72,13 @@ class Ledger:
         if request.client.gone:
             self.dropped(request)
             return
-        self._out.note("request.failed", client=request.client, request=self.id_of(request), code=int(code), reason=reason)
+        self._out.note(
+            "request.failed",
+            client=request.client,
+            request=self.id_of(request),
+            code=int(code),
+            reason=reason,
+        )
         self._fail(request.client, request.envelope, code, reason)
         request.raw = b""
 

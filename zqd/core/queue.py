@@ -274,7 +274,12 @@ class Queue:
             return
         if charged:
             self.ledger.counters.retried += 1
-            self.out.note("request.retried", client=request.client, request=self.ledger.id_of(request), attempts=request.attempts)
+            self.out.note(
+                "request.retried",
+                client=request.client,
+                request=self.ledger.id_of(request),
+                attempts=request.attempts,
+            )
         self.dispatcher.line_up(request, now)
 
     def _run_timed_out(self, request: Request, now: float) -> None:
@@ -283,7 +288,11 @@ class Queue:
         assert worker is not None
         worker.quarantined = True
         self.out.note("worker.quarantined", worker=worker, request=self.ledger.id_of(request))
-        behind = [] if worker.concurrent else [held for held in worker.window.values() if held not in (None, request)]
+        behind = (
+            []
+            if worker.concurrent
+            else [held for held in worker.window.values() if held not in (None, request)]
+        )
         self.dispatcher.become_debt(request)
         self._return(request, FailureCode.TIMED_OUT, "ran too long", now, charged=True)
         for held in behind:
@@ -302,7 +311,9 @@ class Queue:
         self.admission.relieve(request.client)
         self.regime.request_ended(request.client)
 
-    def _answer_with_failure(self, worker: Worker, key: bytes, code: FailureCode, reason: str, now: float) -> None:
+    def _answer_with_failure(
+        self, worker: Worker, key: bytes, code: FailureCode, reason: str, now: float
+    ) -> None:
         """A worker has answered the dispatch `key`, but not with a reply; it is not retried."""
         if key not in worker.window:
             self._orphan(worker, key)
@@ -337,13 +348,20 @@ class Queue:
         elif raw[1] == ID_SIZE and raw[0] <= 1:
             # The id as the last frame: an answer without the envelope.
             reason = "the worker's reply has no envelope"
-            self._answer_with_failure(worker, ID_HEADER + bytes(raw[2:KEY_SIZE]), FailureCode.WORKER_LOST, reason, now)
+            self._answer_with_failure(
+                worker, ID_HEADER + bytes(raw[2:KEY_SIZE]), FailureCode.WORKER_LOST, reason, now
+            )
         else:
             self._break_off(worker, NO_ID)
 
     def _hello(self, worker: Worker, hello: notice.Hello, now: float) -> None:
         worker.name = hello.name or worker.name
-        worker.pid, worker.unit, worker.handler, worker.held = hello.pid, hello.unit, hello.handler, hello.held
+        worker.pid, worker.unit, worker.handler, worker.held = (
+            hello.pid,
+            hello.unit,
+            hello.handler,
+            hello.held,
+        )
         if hello.capacity is not None:
             capacity = min(hello.capacity, self.settings.max_capacity or hello.capacity)
             worker.capacity = max(capacity, len(worker.window))  # slots that are taken stay (law 7)

@@ -41,7 +41,17 @@ class Verdict(enum.Enum):
 class Regime:
     """The state of one queue, and the orders that change it. `clients` is the queue's own table."""
 
-    __slots__ = ("_admission", "_clients", "_deadline", "_dispatcher", "_grace_until", "_out", "_since", "regular", "state")
+    __slots__ = (
+        "_admission",
+        "_clients",
+        "_deadline",
+        "_dispatcher",
+        "_grace_until",
+        "_out",
+        "_since",
+        "regular",
+        "state",
+    )
 
     def __init__(
         self, dispatcher: Dispatcher, admission: Admission, out: Outputs, clients: dict[Client, None]

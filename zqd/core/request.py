@@ -48,7 +48,9 @@ class Request:
     started = 0.0
     """When the last attempt began to run; a REP's window runs one after the other (rule 9)."""
 
-    def __init__(self, seq: int, client: Client, raw: Raw, envelope: bytes, options: Options, arrived: float) -> None:
+    def __init__(
+        self, seq: int, client: Client, raw: Raw, envelope: bytes, options: Options, arrived: float
+    ) -> None:
         self.seq = seq
         """Counts the queue's requests from 1: the order of arrival."""
         self.client = client

@@ -49,7 +49,9 @@ class WaitingLine:
         self._lanes = [Lane() for _ in range(HIGHEST_PRIORITY + 1)]
         self._occupied = 0  # a bit for each lane that may hold requests; all others are empty
         self._stalled: dict[Client, list[Request]] = {}
-        self._arrivals: list[tuple[int, Request]] = []  # a heap by seq; entries that wait no more are passed over
+        self._arrivals: list[
+            tuple[int, Request]
+        ] = []  # a heap by seq; entries that wait no more are passed over
         self._picks = 0
 
     def __iter__(self) -> Iterator[Request]:

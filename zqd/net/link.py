@@ -105,7 +105,9 @@ class Link:
         "stage",
     )
 
-    def __init__(self, device: Device, sock: socket.socket, address: str, number: int, connection: Connection) -> None:
+    def __init__(
+        self, device: Device, sock: socket.socket, address: str, number: int, connection: Connection
+    ) -> None:
         self.loop = device.loop
         self.sock = sock
         self.address = address
@@ -256,7 +258,12 @@ class Link:
     def flush(self, flags: int = 0) -> None:
         """Send what there is to send, in one call if the socket takes it; `flags` as in send(2)."""
         connection, outbox = self.connection, self._outbox
-        if outbox and len(outbox[-1]) < LARGE and connection.plain and not (connection.outbox or self.outflow.size):
+        if (
+            outbox
+            and len(outbox[-1]) < LARGE
+            and connection.plain
+            and not (connection.outbox or self.outflow.size)
+        ):
             # By far the most: small pieces, for which joining is cheaper than sendmsg.
             data = b"".join(outbox)
             outbox.clear()

@@ -131,7 +131,9 @@ class WorkerRole:
         """The queue knows it from now on; a REP has `prefetch` slots, others one until their hello (rule 8)."""
         link, queue, now = self._link, self._queue, self._link.loop.now
         capacity = queue.settings.prefetch if link.connection.peer_type == b"REP" else 1
-        self.worker = Worker(link.number, link.address, name_of(link.connection.identity), now, capacity=capacity)
+        self.worker = Worker(
+            link.number, link.address, name_of(link.connection.identity), now, capacity=capacity
+        )
         if link.sock.family == socket.AF_UNIX:
             self.worker.pid = peer_pid(link.sock)
         queue.join_worker(self.worker, now)

@@ -34,7 +34,9 @@ class Room:
 class Side:
     """The listeners of one side. `limit` 0 means as many as there is room for; `connected` gets each connection."""
 
-    def __init__(self, name: str, loop: Loop, room: Room, limit: int, connected: Connected, notify: Notify) -> None:
+    def __init__(
+        self, name: str, loop: Loop, room: Room, limit: int, connected: Connected, notify: Notify
+    ) -> None:
         self.name = name
         self.listeners: list[Listener] = []
         self.connections = 0

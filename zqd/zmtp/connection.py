@@ -50,6 +50,7 @@ class Connection:
     __slots__ = (
         "_announced",
         "_buffer",
+        "_commands_within",
         "_inner",
         "_opening",
         "_oversize",
@@ -98,6 +99,7 @@ class Connection:
         self._buffer = bytearray()  # of a message that is not whole yet, from its start
         self._scan = 0  # where in the buffer the first frame header lies that was not looked at
         self._inner = bytearray()  # of a wrapped message: its frames that have been unwrapped
+        self._commands_within = 0  # commands that the running call has cut out of messages
         self._oversize: Oversize | None = None  # the message that is being discarded
         self._announced = 0  # its bytes so far, as its frame headers tell
         self._skip = 0  # bytes of its current frame still to come
@@ -150,7 +152,7 @@ class Connection:
         start = 0 if self._oversize is None else self._discard(data, 0, messages)
         at = start + self._scan
         size = len(data)
-        commands_within = 0
+        self._commands_within = 0
         while size - at >= 2:
             flags = data[at]
             if flags & LONG:
@@ -164,16 +166,9 @@ class Connection:
                     break
                 if at == start:
                     start = at = end
-                    continue
-                # Between two frames of a message, as libzmq's PINGs may be: cut it out.
-                commands_within += 1
-                if commands_within > MAX_COMMANDS_WITHIN:
-                    self._fail("too many commands within one message")
-                    return messages
-                if isinstance(data, bytes):
-                    self._buffer = data = bytearray(data)
-                del data[at:end]
-                size = len(data)
+                else:
+                    data = self._cut_out(data, at, end)
+                    size = len(data)
                 continue
             if end - start > limit:
                 start = at = self._start_discarding(data, start, at, end, messages)
@@ -199,6 +194,17 @@ class Connection:
             self.more = len(messages) == BATCH and size > start
             self.stirred = True
         return messages
+
+    def _cut_out(self, data: bytes | bytearray, at: int, end: int) -> bytearray:
+        """Take a command out from between two frames of a message, where libzmq may put its PINGs."""
+        self._commands_within += 1
+        if self._commands_within > MAX_COMMANDS_WITHIN:
+            self._fail("too many commands within one message")
+            return bytearray()
+        if isinstance(data, bytes):
+            self._buffer = data = bytearray(data)
+        del data[at:end]
+        return data
 
     def _keep(self, data: bytes | bytearray, start: int, at: int) -> None:
         """Remember what is left of `data` from `start` on, whose frames before `at` have been looked at."""

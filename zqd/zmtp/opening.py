@@ -88,14 +88,18 @@ class Opening:
         mechanism = self._mechanism
         if self.version == (0, 0):
             self.version = (3, 0)
-            self.outbox.append(handshake.greeting_tail(OUR_MINOR, mechanism.name, as_server=mechanism.as_server))
+            self.outbox.append(
+                handshake.greeting_tail(OUR_MINOR, mechanism.name, as_server=mechanism.as_server)
+            )
         if len(buffer) < handshake.GREETING_SIZE:
             return
         self.version = (3, buffer[11]) if major == 3 else (3, OUR_MINOR)  # a later peer comes down to ours
         theirs = bytes(buffer[12:32]).rstrip(b"\0")
         del buffer[: handshake.GREETING_SIZE]
         if theirs != mechanism.name:
-            raise HandshakeError(f"peer uses {handshake.printable(theirs)}, this endpoint {mechanism.name.decode()}")
+            raise HandshakeError(
+                f"peer uses {handshake.printable(theirs)}, this endpoint {mechanism.name.decode()}"
+            )
         self.phase = Phase.HANDSHAKE
 
     def _greet_v2(self, buffer: bytearray) -> None:

@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+
+import pytest
+
+from tests.core.fakes import FakeClient, FakeWorker
+from tests.core.harness import Harness
+from zqd.core.check import check
+from zqd.core.peers import Worker
+from zqd.core.regime import State
+from zqd.core.request import Request
+
+
+class Scene:
+    """A queue in which everything occurs: one waits, one is held, a worker owes, one is free, one is held up."""
+
+    def __init__(self) -> None:
+        self.q = Harness(max_queued=1, prefetch=2, request_timeout=1.0, max_unsent=10)
+        self.queue = self.q.queue
+        self.a, self.b = self.q.client("a"), self.q.client("b")
+        self.owing, self.busy = self.q.worker("owing"), self.q.worker("busy")
+        self.a.send(b"one", options="attempts=1")
+        self.q.wait(1)
+        self.a.send(b"two", b"three")
+        self.a.send(b"four", b"five")
+        assert self.owing.peer.state == "quarantined"
+        assert self.busy.bodies == [b"two", b"three"]
+        assert self.a.peer.paused
+        check(self.queue)
+
+    def waiting(self) -> Request:
+        """The request in the line."""
+        return next(iter(self.queue.line))
+
+    def held(self) -> Request:
+        """The request that `busy` runs."""
+        request = next(iter(self.busy.peer.window.values()))
+        assert request is not None
+        return request
+
+
+def request_lost(scene: Scene) -> None:
+    """It is in the line no more, and nothing was told of it."""
+    for lane in scene.queue.line._lanes:
+        lane.turns.clear()
+
+
+def request_doubled(scene: Scene) -> None:
+    """It waits and is held."""
+    request = scene.held()
+    scene.queue.line.add(request)
+
+
+def waiting_with_a_worker(scene: Scene) -> None:
+    scene.waiting().worker = scene.busy.peer
+
+
+def held_without_a_worker(scene: Scene) -> None:
+    scene.held().worker = None
+
+
+def bytes_miscounted(scene: Scene) -> None:
+    scene.queue.line.bytes += 1
+
+
+def ready_miscounted(scene: Scene) -> None:
+    scene.queue.line.ready += 1
+
+
+def in_flight_miscounted(scene: Scene) -> None:
+    scene.queue.dispatcher.in_flight += 1
+
+
+def worker_doubled(scene: Scene) -> None:
+    """It is in a second collection."""
+    scene.queue.workers.draining[scene.busy.peer] = None
+
+
+def worker_elsewhere(scene: Scene) -> None:
+    """It does not know where it is."""
+    scene.busy.peer.home = {}
+
+
+def worker_misplaced(scene: Scene) -> None:
+    """It counts as free and has no free slot."""
+    worker = scene.busy.peer
+    del worker.home[worker]
+    worker.home = scene.queue.workers.ready[0]
+    worker.home[worker] = None
+
+
+def worker_ready_beyond_its_row(scene: Scene) -> None:
+    """It holds more than any row is for."""
+    worker = scene.busy.peer
+    worker.capacity = 100
+    worker.window = OrderedDict((bytes((number,)), None) for number in range(50))
+    worker.debts = 50
+
+
+def key_unknown(scene: Scene) -> None:
+    """A window and its request disagree."""
+    scene.held().key = b"another"
+
+
+def worker_over_its_capacity(scene: Scene) -> None:
+    scene.busy.peer.capacity = 1
+
+
+def debt_miscounted(scene: Scene) -> None:
+    scene.owing.peer.debts += 1
+
+
+def quarantined_without_a_debt(scene: Scene) -> None:
+    scene.owing.peer.window.clear()
+    scene.owing.peer.debts = 0
+
+
+def idle_beside_a_waiting_request(scene: Scene) -> None:
+    scene.queue.regime.state = State.RUNNING
+    free = Worker(99, "free", "", 0.0, capacity=1)
+    scene.queue.workers.place(free)
+
+
+def not_the_fewest(scene: Scene) -> None:
+    """The free worker that holds nothing is not found."""
+    scene.q.pause()
+    free, other = Worker(98, "free", "", 0.0, capacity=5), Worker(99, "other", "", 0.0, capacity=5)
+    for worker in (free, other):
+        scene.queue.workers.place(worker)
+    free.window[b"x"] = None
+    free.debts = 1
+
+
+def received_miscounted(scene: Scene) -> None:
+    scene.queue.ledger.counters.received += 1
+
+
+def reply_not_counted(scene: Scene) -> None:
+    scene.queue.ledger.counters.failed -= 1
+
+
+def client_waiting_miscounted(scene: Scene) -> None:
+    scene.a.peer.waiting += 1
+
+
+def client_in_flight_miscounted(scene: Scene) -> None:
+    scene.b.peer.in_flight += 1
+
+
+def unfinished_miscounted(scene: Scene) -> None:
+    scene.a.peer.unfinished += 1
+
+
+def outgoing_twice(scene: Scene) -> None:
+    scene.queue.out.send(scene.a.peer, b"\x00\x01x\x00\x01x")
+    scene.queue.out.outgoing *= 2
+
+
+def outgoing_for_nothing(scene: Scene) -> None:
+    scene.queue.out.outgoing.append(scene.a.peer)
+
+
+def not_outgoing(scene: Scene) -> None:
+    list.append(scene.a.peer.outbox, b"x")
+
+
+def paused_without_a_reason(scene: Scene) -> None:
+    scene.b.peer.paused = True
+
+
+def read_although_it_is_held_up(scene: Scene) -> None:
+    scene.a.peer.paused = False
+
+
+@pytest.mark.parametrize(
+    ("corrupt", "says"),
+    [
+        (request_lost, "law 1: 0 wait, 1 counted"),
+        (request_doubled, "law 1: a request waits and is held"),
+        (waiting_with_a_worker, "law 1: a waiting request has a worker"),
+        (held_without_a_worker, "law 1: a held request has no worker"),
+        (bytes_miscounted, "law 1: waiting bytes miscounted"),
+        (ready_miscounted, "law 1: dispatchable requests miscounted"),
+        (in_flight_miscounted, "law 1: in flight miscounted"),
+        (worker_doubled, "law 1: "),
+        (worker_elsewhere, "law 1: a worker thinks that it is elsewhere"),
+        (worker_misplaced, "law 1: w4 (busy) is not where it belongs"),
+        (worker_ready_beyond_its_row, "law 1: "),
+        (key_unknown, "law 1: window and request"),
+        (idle_beside_a_waiting_request, "law 2: w99 (free) is free, requests wait"),
+        (received_miscounted, "law 3: "),
+        (reply_not_counted, "law 3: "),
+        (client_waiting_miscounted, "law 3: c1 (a) has 1 waiting"),
+        (client_in_flight_miscounted, "law 3: c2 (b) has 0 in flight"),
+        (worker_over_its_capacity, "law 7: w4 (busy) holds too much"),
+        (debt_miscounted, "law 7: w3 (owing) owes 1, counted 2"),
+        (quarantined_without_a_debt, "law 7: w3 (owing) is quarantined without a debt"),
+        (not_the_fewest, "law 1: w98 (free) is not where it belongs"),
+        (unfinished_miscounted, "rule 17: unfinished bytes miscounted"),
+        (outgoing_twice, "a peer is twice in outgoing"),
+        (outgoing_for_nothing, "a peer in outgoing has nothing to send"),
+        (not_outgoing, "c1 (a) has something to send and is not in outgoing"),
+        (paused_without_a_reason, "a client is paused without a reason"),
+        (read_although_it_is_held_up, "a client is paused without a reason"),
+    ],
+)
+def test_check_finds_what_is_broken(corrupt: Callable[[Scene], None], says: str) -> None:
+    """Each of its assertions fails for a state that breaks its law, and says so."""
+    scene = Scene()
+    corrupt(scene)
+    with pytest.raises(AssertionError, match=f"^{re.escape(says)}"):
+        check(scene.queue)
+
+
+def test_law_2_allows_a_pause_and_a_stalled_client() -> None:
+    """In both a free worker stands beside waiting requests."""
+    q = Harness(max_unsent=10)
+    a, w = q.client("a"), q.worker("w")
+    a.stop_reading()
+    a.send(b"one", b"two", b"three")
+    w.reply(b"long enough")
+    w.reply(b"long enough")
+    assert w.peer.state == "idle"
+    assert q.counts["queued"] == 1
+    check(q.queue)
+    q.pause()
+    q.client("b").send(b"four")
+    check(q.queue)
+
+
+def test_an_empty_queue_is_in_order() -> None:
+    """There is nothing to break a law."""
+    check(Harness().queue)
+
+
+# The harness
+
+
+class Broken(Harness):
+    """A harness whose queue goes wrong."""
+
+    def saw_answer(self, client: FakeClient, frames: list[bytes]) -> None:
+        """Lose count, as if the queue had."""
+        self.queue.ledger.counters.received += 1
+
+
+def _go_wrong(q: Harness) -> tuple[FakeClient, FakeWorker]:
+    a, w = q.client("a"), q.worker("w")
+    a.send(b"one")
+    w.reply()
+    return a, w
+
+
+def test_a_failed_check_shows_the_steps_before_it() -> None:
+    """So that one sees how it came."""
+    q = Broken()
+    with pytest.raises(AssertionError, match="law 3") as error:
+        _go_wrong(q)
+    note = error.value.__notes__[0].splitlines()
+    assert note[0] == "the last steps were"
+    assert [line.split(maxsplit=1)[1][:16] for line in note[1:]] == [
+        "client a joins",
+        "worker w joins",
+        "a sends b'\\x01\\x",
+        "w sends b'\\x01\\x",
+    ]
+
+
+def test_an_exception_out_of_a_stimulus_shows_the_steps_too() -> None:
+    """It is a bug by law 4."""
+    q = Harness()
+    with pytest.raises(ZeroDivisionError) as error:
+        q.step("divide", lambda: 1 // 0)
+    assert error.value.__notes__[0].endswith("divide")
