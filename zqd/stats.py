@@ -37,7 +37,7 @@ def _bounds() -> tuple[float, ...]:
 
 
 class Histogram:
-    """Durations in fixed buckets: bounded memory, 134 integers for each of seven tables.
+    """Durations in fixed buckets: bounded memory, 135 integers for each of eight tables.
 
     Reads both since the start and over about the last minute (the running ten-second slice and the six before it).
     A quantile is exact to within its bucket (19 %), interpolated; `max` is exact.

@@ -274,6 +274,21 @@ def test_rule_17_no_more_are_resumed_than_there_is_room_for() -> None:
     assert len(q.noted("client.paused")) == before
 
 
+def test_rule_17_an_empty_line_wakes_one_large_message_at_a_time() -> None:
+    """Each is larger than the limit; those behind the first would only be refused again."""
+    q = Harness(max_queued_bytes=100)
+    crowd = [q.client(f"c{number}") for number in range(5)]
+    for client in crowd:
+        client.send(padded(b"x", 500))
+    assert sum(client.peer.paused for client in crowd) == 4
+    before = len(q.noted("client.paused"))
+    w = q.worker("w")
+    for left in (3, 2, 1, 0):
+        assert sum(client.peer.paused for client in crowd) == left
+        w.reply()
+    assert len(q.noted("client.paused")) == before
+
+
 def test_rule_17_a_stalled_client_does_not_keep_the_room_of_others() -> None:
     """It is first in the order, but is not going to send; who comes after it goes on."""
     q = Harness(max_queued_bytes=200, max_unsent=10)

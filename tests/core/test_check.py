@@ -12,6 +12,7 @@ from zqd.core.check import check
 from zqd.core.peers import Worker
 from zqd.core.regime import State
 from zqd.core.request import Request
+from zqd.core.workers import Workers
 
 
 class Scene:
@@ -42,49 +43,49 @@ class Scene:
         return request
 
 
-def request_lost(scene: Scene) -> None:
+def _request_lost(scene: Scene) -> None:
     """It is in the line no more, and nothing was told of it."""
     for lane in scene.queue.line._lanes:
         lane.turns.clear()
 
 
-def request_doubled(scene: Scene) -> None:
+def _request_doubled(scene: Scene) -> None:
     """It waits and is held."""
     request = scene.held()
     scene.queue.line.add(request)
 
 
-def waiting_with_a_worker(scene: Scene) -> None:
+def _waiting_with_a_worker(scene: Scene) -> None:
     scene.waiting().worker = scene.busy.peer
 
 
-def held_without_a_worker(scene: Scene) -> None:
+def _held_without_a_worker(scene: Scene) -> None:
     scene.held().worker = None
 
 
-def bytes_miscounted(scene: Scene) -> None:
+def _bytes_miscounted(scene: Scene) -> None:
     scene.queue.line.bytes += 1
 
 
-def ready_miscounted(scene: Scene) -> None:
+def _ready_miscounted(scene: Scene) -> None:
     scene.queue.line.ready += 1
 
 
-def in_flight_miscounted(scene: Scene) -> None:
+def _in_flight_miscounted(scene: Scene) -> None:
     scene.queue.dispatcher.in_flight += 1
 
 
-def worker_doubled(scene: Scene) -> None:
+def _worker_doubled(scene: Scene) -> None:
     """It is in a second collection."""
     scene.queue.workers.draining[scene.busy.peer] = None
 
 
-def worker_elsewhere(scene: Scene) -> None:
+def _worker_elsewhere(scene: Scene) -> None:
     """It does not know where it is."""
     scene.busy.peer.home = {}
 
 
-def worker_misplaced(scene: Scene) -> None:
+def _worker_misplaced(scene: Scene) -> None:
     """It counts as free and has no free slot."""
     worker = scene.busy.peer
     del worker.home[worker]
@@ -92,7 +93,7 @@ def worker_misplaced(scene: Scene) -> None:
     worker.home[worker] = None
 
 
-def worker_ready_beyond_its_row(scene: Scene) -> None:
+def _worker_ready_beyond_its_row(scene: Scene) -> None:
     """It holds more than any row is for."""
     worker = scene.busy.peer
     worker.capacity = 100
@@ -100,111 +101,100 @@ def worker_ready_beyond_its_row(scene: Scene) -> None:
     worker.debts = 50
 
 
-def key_unknown(scene: Scene) -> None:
+def _key_unknown(scene: Scene) -> None:
     """A window and its request disagree."""
     scene.held().key = b"another"
 
 
-def worker_over_its_capacity(scene: Scene) -> None:
+def _worker_over_its_capacity(scene: Scene) -> None:
     scene.busy.peer.capacity = 1
 
 
-def debt_miscounted(scene: Scene) -> None:
+def _debt_miscounted(scene: Scene) -> None:
     scene.owing.peer.debts += 1
 
 
-def quarantined_without_a_debt(scene: Scene) -> None:
+def _quarantined_without_a_debt(scene: Scene) -> None:
     scene.owing.peer.window.clear()
     scene.owing.peer.debts = 0
 
 
-def idle_beside_a_waiting_request(scene: Scene) -> None:
+def _idle_beside_a_waiting_request(scene: Scene) -> None:
     scene.queue.regime.state = State.RUNNING
     free = Worker(99, "free", "", 0.0, capacity=1)
     scene.queue.workers.place(free)
 
 
-def not_the_fewest(scene: Scene) -> None:
-    """The free worker that holds nothing is not found."""
-    scene.q.pause()
-    free, other = Worker(98, "free", "", 0.0, capacity=5), Worker(99, "other", "", 0.0, capacity=5)
-    for worker in (free, other):
-        scene.queue.workers.place(worker)
-    free.window[b"x"] = None
-    free.debts = 1
-
-
-def received_miscounted(scene: Scene) -> None:
+def _received_miscounted(scene: Scene) -> None:
     scene.queue.ledger.counters.received += 1
 
 
-def reply_not_counted(scene: Scene) -> None:
+def _reply_not_counted(scene: Scene) -> None:
     scene.queue.ledger.counters.failed -= 1
 
 
-def client_waiting_miscounted(scene: Scene) -> None:
+def _client_waiting_miscounted(scene: Scene) -> None:
     scene.a.peer.waiting += 1
 
 
-def client_in_flight_miscounted(scene: Scene) -> None:
+def _client_in_flight_miscounted(scene: Scene) -> None:
     scene.b.peer.in_flight += 1
 
 
-def unfinished_miscounted(scene: Scene) -> None:
+def _unfinished_miscounted(scene: Scene) -> None:
     scene.a.peer.unfinished += 1
 
 
-def outgoing_twice(scene: Scene) -> None:
+def _outgoing_twice(scene: Scene) -> None:
     scene.queue.out.send(scene.a.peer, b"\x00\x01x\x00\x01x")
     scene.queue.out.outgoing *= 2
 
 
-def outgoing_for_nothing(scene: Scene) -> None:
+def _outgoing_for_nothing(scene: Scene) -> None:
     scene.queue.out.outgoing.append(scene.a.peer)
 
 
-def not_outgoing(scene: Scene) -> None:
+def _not_outgoing(scene: Scene) -> None:
     list.append(scene.a.peer.outbox, b"x")
 
 
-def paused_without_a_reason(scene: Scene) -> None:
+def _paused_without_a_reason(scene: Scene) -> None:
     scene.b.peer.paused = True
 
 
-def read_although_it_is_held_up(scene: Scene) -> None:
+def _read_although_it_is_held_up(scene: Scene) -> None:
     scene.a.peer.paused = False
 
 
 @pytest.mark.parametrize(
     ("corrupt", "says"),
     [
-        (request_lost, "law 1: 0 wait, 1 counted"),
-        (request_doubled, "law 1: a request waits and is held"),
-        (waiting_with_a_worker, "law 1: a waiting request has a worker"),
-        (held_without_a_worker, "law 1: a held request has no worker"),
-        (bytes_miscounted, "law 1: waiting bytes miscounted"),
-        (ready_miscounted, "law 1: dispatchable requests miscounted"),
-        (in_flight_miscounted, "law 1: in flight miscounted"),
-        (worker_doubled, "law 1: "),
-        (worker_elsewhere, "law 1: a worker thinks that it is elsewhere"),
-        (worker_misplaced, "law 1: w4 (busy) is not where it belongs"),
-        (worker_ready_beyond_its_row, "law 1: "),
-        (key_unknown, "law 1: window and request"),
-        (idle_beside_a_waiting_request, "law 2: w99 (free) is free, requests wait"),
-        (received_miscounted, "law 3: "),
-        (reply_not_counted, "law 3: "),
-        (client_waiting_miscounted, "law 3: c1 (a) has 1 waiting"),
-        (client_in_flight_miscounted, "law 3: c2 (b) has 0 in flight"),
-        (worker_over_its_capacity, "law 7: w4 (busy) holds too much"),
-        (debt_miscounted, "law 7: w3 (owing) owes 1, counted 2"),
-        (quarantined_without_a_debt, "law 7: w3 (owing) is quarantined without a debt"),
-        (not_the_fewest, "law 1: w98 (free) is not where it belongs"),
-        (unfinished_miscounted, "rule 17: unfinished bytes miscounted"),
-        (outgoing_twice, "a peer is twice in outgoing"),
-        (outgoing_for_nothing, "a peer in outgoing has nothing to send"),
-        (not_outgoing, "c1 (a) has something to send and is not in outgoing"),
-        (paused_without_a_reason, "a client is paused without a reason"),
-        (read_although_it_is_held_up, "a client is paused without a reason"),
+        (_request_lost, "law 1: 0 wait, 1 counted"),
+        (_request_doubled, "law 1: a request waits and is held"),
+        (_waiting_with_a_worker, "law 1: a waiting request has a worker"),
+        (_held_without_a_worker, "law 1: a held request has no worker"),
+        (_bytes_miscounted, "law 1: waiting bytes miscounted"),
+        (_ready_miscounted, "law 1: dispatchable requests miscounted"),
+        (_in_flight_miscounted, "law 1: in flight miscounted"),
+        (_worker_doubled, "law 1: "),
+        (_worker_elsewhere, "law 1: a worker thinks that it is elsewhere"),
+        (_worker_misplaced, "law 1: w4 (busy) is not where it belongs"),
+        (_worker_ready_beyond_its_row, "law 1: "),
+        (_key_unknown, "law 1: window and request"),
+        (_idle_beside_a_waiting_request, "law 2: w99 (free) is free, requests wait"),
+        (_received_miscounted, "law 3: "),
+        (_reply_not_counted, "law 3: "),
+        (_client_waiting_miscounted, "law 3: c1 (a) has 1 waiting"),
+        (_client_in_flight_miscounted, "law 3: c2 (b) has 0 in flight"),
+        (_worker_over_its_capacity, "law 7: w4 (busy) holds too much"),
+        (_debt_miscounted, "law 7: w3 (owing) owes 1, counted 2"),
+        (_quarantined_without_a_debt, "law 7: w3 (owing) is quarantined without a debt"),
+        (_unfinished_miscounted, "rule 17: unfinished bytes miscounted"),
+        (_outgoing_twice, "a peer is twice in outgoing"),
+        (_outgoing_for_nothing, "a peer in outgoing has nothing to send"),
+        (_not_outgoing, "c1 (a) has something to send and is not in outgoing"),
+        (_paused_without_a_reason, "a client is paused without a reason"),
+        (_read_although_it_is_held_up, "a client is paused without a reason"),
     ],
 )
 def test_check_finds_what_is_broken(corrupt: Callable[[Scene], None], says: str) -> None:
@@ -213,6 +203,17 @@ def test_check_finds_what_is_broken(corrupt: Callable[[Scene], None], says: str)
     corrupt(scene)
     with pytest.raises(AssertionError, match=f"^{re.escape(says)}"):
         check(scene.queue)
+
+
+def test_check_finds_a_worker_that_goes_before_one_with_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule 8: the one that is next holds the fewest."""
+    q = Harness(prefetch=2)
+    v = q.worker("v")
+    q.client("a").send(b"one")
+    q.worker("w")
+    monkeypatch.setattr(Workers, "free", lambda _: v.peer)
+    with pytest.raises(AssertionError, match="rule 8: not the worker with the fewest"):
+        check(q.queue)
 
 
 def test_law_2_allows_a_pause_and_a_stalled_client() -> None:
