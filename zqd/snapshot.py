@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from zqd.core.peers import Client, Worker
+from zqd.core.queue import Queue
+from zqd.core.regime import State
 from zqd.core.request import Request
 from zqd.net.device import Device
 
@@ -17,24 +19,26 @@ _QUANTILES = (0.5, 0.9, 0.99)
 
 
 def queue_row(device: Device) -> dict[str, Any]:
-    """One queue: state, endpoints, counts, counters, `oldest_wait_s`, `wait_ms` and `run_ms` over the last minute."""
+    """One queue, with the keys of `control.commands.Broker.status`; latencies and rates are of the last minute."""
     queue, now = device.queue, device.loop.now
-    ledger = queue.ledger
-    oldest_wait = _oldest(list(queue.line), now)
+    ledger, workers = queue.ledger, queue.workers
     received, replied, busy_workers = device.rates.per_second(now, ledger.rising())
-    # What has been running for longer than the minute is not counted in the rate yet.
-    busy = min(1.0, busy_workers / len(queue.workers)) if len(queue.workers) else 0.0
+    # A run counts when it ends. Where all are longer than the minute, those that are running tell how busy it was.
+    span = device.rates.span(now)
+    running = sum(min(_runs(worker, now), span) for worker in workers) / span
+    busy = min(1.0, max(busy_workers, running) / len(workers)) if len(workers) else 0.0
+    oldest_wait = _oldest_wait(queue, now)
     return {
         "name": queue.name,
         "state": queue.regime.state.value,
         "frontend": [str(listener.endpoint) for listener in device.frontend.listeners],
         "backend": [str(listener.endpoint) for listener in device.backend.listeners],
-        "workers": len(queue.workers),
-        "idle_workers": queue.workers.idle,
+        "workers": len(workers),
+        "idle_workers": workers.idle,
         "clients": len(queue.clients),
         "queued": queue.line.size,
         "in_flight": queue.dispatcher.in_flight,
-        **queue.ledger.counters.as_dict(),
+        **ledger.counters.as_dict(),
         "oldest_wait_s": oldest_wait,
         "wait_ms": _milliseconds(ledger.wait.last_minute(now, *_QUANTILES)),
         "run_ms": _milliseconds(ledger.run.last_minute(now, *_QUANTILES)),
@@ -45,19 +49,35 @@ def queue_row(device: Device) -> dict[str, Any]:
         "received_per_s": round(received, 3),
         "replied_per_s": round(replied, 3),
         "busy": round(busy, 3),
-        "saturation": saturation(len(queue.workers), queue.workers.idle, busy, oldest_wait),
+        "saturation": saturation(queue, busy, oldest_wait),
     }
 
 
-def saturation(workers: int, idle: int, busy: float, oldest_wait: float | None) -> str:
+def saturation(queue: Queue, busy: float, oldest_wait: float | None) -> str:
     """What an operator should know of a queue's load, in words; `busy` is the share of the last minute (0 to 1)."""
-    waits = "nothing waits" if oldest_wait is None else f"oldest wait {oldest_wait:.1f} s"
-    if not workers:
-        return "no workers" if oldest_wait is None else f"no workers, {waits}: start workers"
-    text = f"{workers - idle} of {workers} workers busy, {busy:.0%} over the last minute, {waits}"
-    return (
-        text + ": add workers" if oldest_wait is not None and not idle and busy >= ADD_WORKERS_FROM else text
-    )
+    workers, waits = queue.workers, queue.line.ready > 0
+    wait = _wait_in_words(oldest_wait, stalled=not waits)
+    if queue.regime.state is State.PAUSED:
+        return f"paused: nothing is dispatched, {wait}"
+    if queue.regime.state is State.DRAINED:
+        return "drained: nothing is let in"
+    if not len(workers):
+        return f"no workers, {wait}: start workers" if waits else "no workers"
+    aside = {"draining": len(workers.draining), "quarantined": len(workers.quarantined)}
+    able = len(workers) - sum(aside.values())
+    parts = [f"{able - workers.idle} of {len(workers)} workers busy"]
+    parts += [f"{count} {state}" for state, count in aside.items() if count]
+    if not able:
+        return ", ".join([*parts, wait]) + (": start workers" if waits else "")
+    text = ", ".join([*parts, f"{busy * 100:.0f} % over the last minute", wait])
+    return text + ": add workers" if waits and not workers.idle and busy >= ADD_WORKERS_FROM else text
+
+
+def _wait_in_words(oldest_wait: float | None, *, stalled: bool) -> str:
+    if oldest_wait is None:
+        return "nothing waits"
+    text = f"oldest wait {oldest_wait:.{1 if oldest_wait < 100 else 0}f} s"
+    return text + ", of clients that do not read their replies" if stalled else text
 
 
 def worker_rows(device: Device) -> list[dict[str, Any]]:
@@ -74,18 +94,12 @@ def worker_rows(device: Device) -> list[dict[str, Any]]:
             "in_flight": worker.in_flight,
             "replied": worker.replied,
             "replied_per_s": round(worker.replied / max(now - worker.joined, 1.0), 3),
-            "busy": round(min(1.0, worker_busy(worker, now) / max(now - worker.joined, 1e-3)), 3),
+            "busy": round(min(1.0, (worker.busy + _runs(worker, now)) / max(now - worker.joined, 1e-3)), 3),
             "connected_s": round(now - worker.joined, 3),
             "oldest_s": _oldest([request for request in worker.window.values() if request is not None], now),
         }
         for worker in sorted(device.queue.workers, key=lambda worker: worker.number)
     ]
-
-
-def worker_busy(worker: Worker, now: float) -> float:
-    """Seconds that it has run requests: those it answered, and what runs now."""
-    running = [request.started for request in worker.window.values() if request is not None]
-    return worker.busy + (now - min(running) if running else 0.0)
 
 
 def request_rows(device: Device) -> list[dict[str, Any]]:
@@ -128,6 +142,21 @@ def client_rows(device: Device) -> list[dict[str, Any]]:
         }
         for client in device.queue.clients
     ]
+
+
+def _oldest_wait(queue: Queue, now: float) -> float | None:
+    """Seconds since the first of the waiting requests arrived. There may be very many, of a few stalled clients too."""
+    heads = [queue.line.oldest()]
+    heads += [
+        queue.line.of_client(client)[0] for client in queue.clients if client.stalled and client.waiting
+    ]
+    return _oldest([request for request in heads if request is not None], now)
+
+
+def _runs(worker: Worker, now: float) -> float:
+    """Seconds that what it runs now has been running."""
+    started = [request.started for request in worker.window.values() if request is not None]
+    return now - min(started) if started else 0.0
 
 
 def _oldest(requests: list[Request], now: float) -> float | None:

@@ -140,8 +140,12 @@ class Rates:
         ] = []  # (end, rise) of finished slices, oldest first
 
     def roll(self, now: float, counts: tuple[float, ...]) -> None:
-        """The running slice is over: what has risen since its start belongs to it."""
-        self._slices.append((self.next, _difference(counts, self._last)))
+        """The running slice is over: what has risen since its start belongs to it.
+
+        Later than by a slice there was no turn, thus no traffic, until this one, in which it has risen.
+        """
+        end = self.next if now < self.next + self.SLICE else now
+        self._slices.append((end, _difference(counts, self._last)))
         self._last = counts
         self.next = now - now % self.SLICE + self.SLICE
         self._slices = [slice_ for slice_ in self._slices if slice_[0] > self._start()]
@@ -151,8 +155,12 @@ class Rates:
         if now >= self.next:
             self.roll(now, counts)
         rises = [_difference(counts, self._last), *(rise for _, rise in self._slices)]
-        span = max(now - max(self._began, self._start()), 1.0)
+        span = self.span(now)
         return tuple(sum(column) / span for column in zip(*rises, strict=True))
+
+    def span(self, now: float) -> float:
+        """Seconds over which `per_second` has counted: 60 to 70, less before the first minute is over, at least 1."""
+        return max(now - max(self._began, self._start()), 1.0)
 
     def _start(self) -> float:
         return self.next - (self.SLICES + 1) * self.SLICE

@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import zmq
 
-from zqd.control.commands import COMMANDS, Command
+from zqd.control.commands import COMMANDS, Command, Later
 from zqd.control.server import ControlServer
 
 
@@ -34,9 +34,19 @@ def sockets() -> Iterator[Path]:
 
 
 class PaperBroker:
-    """Says what it was told to say."""
+    """Says what it was told to say; an order changes the state that it says, and nothing else."""
 
     def __init__(self) -> None:
+        self.queue_rows = [queue("default", measured=True), queue("slow", measured=False)]
+        self.request_rows = [
+            request("7a6f6f0000000000000000000001", state="in flight", worker="w1", age_s=75.0, size=1536),
+            request("7a6f6f0000000000000000000002", age_s=1.25, size=12),
+            request("7a6f6f0000000000000000000003", queue="slow", attempts=1, size=3 << 20),
+        ]
+        self.orders: list[tuple[str, str]] = []
+        """What it was told to do, and with whom."""
+        self.waiting: list[tuple[Later, Callable[[], object], float]] = []
+        """What has not come true yet, with its time-out."""
         self.worker_rows: list[dict[str, Any]] = [
             worker(
                 "w1", queue="default", name="mill\x1b[31m", pid=4711, state="busy", in_flight=1, oldest_s=0.25
@@ -66,7 +76,7 @@ class PaperBroker:
             "pid": os.getpid(),
             "state": "running",
             "uptime_s": 7500.4,
-            "queues": [queue("default", measured=True), queue("slow", measured=False)],
+            "queues": self.queue_rows,
         }
 
     def workers(self) -> list[dict[str, Any]]:
@@ -77,12 +87,72 @@ class PaperBroker:
         """The rows that the test has put there."""
         return self.client_rows
 
+    def requests(self) -> list[dict[str, Any]]:
+        """The rows that the test has put there."""
+        return self.request_rows
+
+    def pause(self, queue: str) -> None:
+        """Be paused."""
+        self._obey("pause", self.queue_rows, "name", queue, "paused")
+
+    def drain(self, queue: str) -> None:
+        """Be draining."""
+        self._obey("drain", self.queue_rows, "name", queue, "draining")
+
+    def resume(self, queue: str) -> None:
+        """Run again."""
+        self._obey("resume", self.queue_rows, "name", queue, "running")
+
+    def drain_worker(self, worker: str) -> None:
+        """Let a worker be draining."""
+        self._obey("drain_worker", self.worker_rows, "id", worker, "draining")
+
+    def resume_worker(self, worker: str) -> None:
+        """Let a worker be idle again."""
+        self._obey("resume_worker", self.worker_rows, "id", worker, "idle")
+
+    def kick(self, peer: str) -> None:
+        """Only note it."""
+        self.orders.append(("kick", peer))
+
+    def cancel(self, request: str) -> None:
+        """Only note it."""
+        self.orders.append(("cancel", request))
+
+    def when(self, condition: Callable[[], object], timeout: float) -> Later:
+        """What is true already is answered; the rest waits for the test."""
+        later = Later()
+        result = condition()
+        if result is None:
+            self.waiting.append((later, condition, timeout))
+        else:
+            later.finish(result)
+        return later
+
+    def _obey(self, order: str, rows: list[dict[str, Any]], key: str, name: str, state: str) -> None:
+        (row,) = [row for row in rows if row[key] == name]
+        row["state"] = state
+        self.orders.append((order, name))
+
 
 def worker(name_of_row: str, **known: Any) -> dict[str, Any]:
     """A row of an idle worker that has said nothing about itself, but for what is `known`."""
     row: dict[str, Any] = dict.fromkeys(("name", "pid", "oldest_s"))
     row |= {"id": name_of_row, "queue": "default", "address": "tcp://127.0.0.1:40001", "state": "idle"}
-    return row | {"in_flight": 0, "replied": 0, "connected_s": 59.0} | known
+    row |= {"in_flight": 0, "replied": 0, "replied_per_s": 0.0, "busy": 0.0, "connected_s": 59.0}
+    return row | known
+
+
+def request(id_of_row: str, **known: Any) -> dict[str, Any]:
+    """A row of a request that has just begun to wait, but for what is `known`."""
+    row: dict[str, Any] = {
+        "id": id_of_row,
+        "queue": "default",
+        "state": "queued",
+        "age_s": 0.0,
+        "attempts": 0,
+    }
+    return row | {"client": "c1", "worker": None, "size": 0} | known
 
 
 def queue(name: str, *, measured: bool) -> dict[str, Any]:
@@ -91,9 +161,8 @@ def queue(name: str, *, measured: bool) -> dict[str, Any]:
         *("workers", "idle_workers", "clients", "queued", "in_flight", "received", "replied", "failed"),
         *("dropped", "retried", "orphaned", "late", "malformed"),
     )
-    measures = (
-        {"p50": 0.034, "p99": 1.23, "max": 2500.0} if measured else dict.fromkeys(("p50", "p99", "max"))
-    )
+    keys = ("p50", "p90", "p99", "max")
+    measures = dict(zip(keys, (0.034, 0.25, 1.23, 2500.0), strict=True)) if measured else dict.fromkeys(keys)
     return {
         "name": name,
         "state": "running",
@@ -103,6 +172,11 @@ def queue(name: str, *, measured: bool) -> dict[str, Any]:
         "oldest_wait_s": 3.2 if measured else None,
         "wait_ms": measures,
         "run_ms": measures,
+        "since_start": {"wait_ms": measures, "run_ms": measures},
+        "received_per_s": 123.4 if measured else 0.0,
+        "replied_per_s": 0.034 if measured else 0.0,
+        "busy": 0.97 if measured else 0.0,
+        "saturation": "4 of 4 workers busy" if measured else "no workers",
     }
 
 

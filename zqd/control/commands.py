@@ -37,15 +37,18 @@ class Broker(Protocol):
     def status(self) -> dict[str, Any]:
         """The daemon and its queues.
 
-        `version, pid, state, uptime_s, queues`, the last a list of `name, state, frontend: [endpoint], backend: [endpoint],
-        workers, idle_workers, clients, queued, in_flight, received, replied, failed, dropped, retried, orphaned, late,
-        malformed, oldest_wait_s, wait_ms: {p50, p99, max}, run_ms: {p50, p99, max}`.
+        `version, pid, state, uptime_s, queues`, the last a list of `name, state (running, paused, draining, drained, stopping
+        or stopped), frontend: [endpoint], backend: [endpoint], workers, idle_workers, clients, queued, in_flight`; since the
+        start `received, replied, failed, dropped, retried, orphaned, late, malformed, since_start: {wait_ms, run_ms}`; over
+        the last minute `wait_ms, run_ms` (each {p50, p90, p99, max}), `received_per_s, replied_per_s, busy` (how much of it
+        the workers ran requests, 0 to 1); `oldest_wait_s`, and `saturation`, a sentence for people.
         """
 
     def workers(self) -> list[dict[str, Any]]:
         """One row a connected worker.
 
-        `id, name, queue, address, pid, state (idle, busy, quarantined or draining), in_flight, replied, connected_s, oldest_s`.
+        `id, name, queue, address, pid, state (idle, busy, quarantined or draining), in_flight, replied, connected_s, oldest_s`;
+        since it connected `replied_per_s` and `busy` (how much of the time it ran requests, 0 to 1).
         """
 
     def clients(self) -> list[dict[str, Any]]:
@@ -57,7 +60,8 @@ class Broker(Protocol):
     def requests(self) -> list[dict[str, Any]]:
         """One row an unanswered request, oldest first.
 
-        `id, queue, state (queued, in flight), age_s, attempts, client, worker, size`.
+        `id, queue, state (queued or in flight), age_s, attempts, client, worker, size`; the attempts are those that a loss or
+        a time-out has ended, the size is in bytes, client and worker are ids.
         """
 
     def pause(self, queue: str) -> None:
@@ -259,19 +263,24 @@ def _shown(value: object) -> str:
 
 # The commands -------------------------------------------------------------------------------------------------------
 
+REQUESTS_SHOWN = 100
 ONLY_QUEUE = Argument("queue", "only what belongs to this queue", metavar="NAME")
 
 
-def _only(broker: Broker, rows: list[dict[str, Any]], key: str, queue: str | None) -> list[dict[str, Any]]:
-    """Those of `rows` whose `key` is `queue`; all of them if it is None. That there is no such queue is an error."""
-    if queue is None:
-        return rows
-    names = [row["name"] for row in broker.status()["queues"]]
-    if queue not in names:
-        raise CommandError(
-            Code.BAD_ARGUMENT, f"no queue is named {_shown(queue)}; there is {', '.join(names)}"
-        )
-    return [row for row in rows if row[key] == queue]
+def _queue_rows(broker: Broker, queue: str | None) -> list[dict[str, Any]]:
+    """All queues, or the one of this name. That there is none is an error."""
+    rows: list[dict[str, Any]] = broker.status()["queues"]
+    found = [row for row in rows if queue in {None, row["name"]}]
+    if not found:
+        names = ", ".join(row["name"] for row in rows)
+        raise CommandError(Code.BAD_ARGUMENT, f"no queue is named {_shown(queue)}; there is {names}")
+    return found
+
+
+def _only(broker: Broker, rows: list[dict[str, Any]], queue: str | None) -> list[dict[str, Any]]:
+    """Those of `rows` that belong to `queue`; all of them if it is None. That there is no such queue is an error."""
+    _queue_rows(broker, queue)
+    return [row for row in rows if queue in {None, row["queue"]}]
 
 
 @command(reads=True)
@@ -283,19 +292,19 @@ def status(broker: Broker, args: Arguments) -> object:  # noqa: ARG001 - every c
 @command(ONLY_QUEUE, reads=True)
 def queues(broker: Broker, args: Arguments) -> object:
     """Show the queues, with their endpoints, counts and latencies."""
-    return _only(broker, broker.status()["queues"], "name", args["queue"])
+    return _queue_rows(broker, args["queue"])
 
 
 @command(ONLY_QUEUE, reads=True)
 def workers(broker: Broker, args: Arguments) -> object:
     """List the connected workers."""
-    return _only(broker, broker.workers(), "queue", args["queue"])
+    return _only(broker, broker.workers(), args["queue"])
 
 
 @command(ONLY_QUEUE, reads=True)
 def clients(broker: Broker, args: Arguments) -> object:
     """List the connected clients."""
-    return _only(broker, broker.clients(), "queue", args["queue"])
+    return _only(broker, broker.clients(), args["queue"])
 
 
 @command(reads=True)
@@ -312,12 +321,20 @@ def version(broker: Broker, args: Arguments) -> object:  # noqa: ARG001
 
 @command(
     ONLY_QUEUE,
-    Argument("limit", "show at most so many (default 100)", type=int, default=100, metavar="N"),
+    Argument(
+        "limit",
+        f"show at most so many (default {REQUESTS_SHOWN})",
+        type=int,
+        default=REQUESTS_SHOWN,
+        metavar="N",
+    ),
     reads=True,
 )
 def requests(broker: Broker, args: Arguments) -> object:
     """List the requests that wait or are in flight, oldest first."""
-    return _only(broker, broker.requests(), "queue", args["queue"])[: max(0, args["limit"])]
+    if args["limit"] < 1:
+        raise CommandError(Code.BAD_ARGUMENT, f"a limit of {_shown(args['limit'])} shows nothing")
+    return _only(broker, broker.requests(), args["queue"])[: args["limit"]]
 
 
 A_QUEUE = Argument("queue", "the queue; may be left out where there is only one", positional=True)
@@ -334,7 +351,7 @@ def pause(broker: Broker, args: Arguments) -> object:
     """Dispatch nothing from a queue until it is resumed; reading goes on to the limits."""
     name = _queue(broker, args["queue"])
     broker.pause(name)
-    return _state(broker, name)
+    return _queue_state(broker, name)
 
 
 @command(A_TARGET, WAIT, TIMEOUT, reads=False)
@@ -342,14 +359,14 @@ def drain(broker: Broker, args: Arguments) -> object:
     """Let nothing into a queue, or give nothing to a worker, until resumed; what is there finishes."""
     worker = _worker(broker, args["target"])
     if worker is None:
-        name = _queue(broker, args["target"])
+        name = _queue(broker, args["target"], "queue or worker")
         broker.drain(name)
         if args["wait"]:
-            return broker.when(lambda: _in_state(broker, name, "drained"), args["timeout"])
-        return _state(broker, name)
+            return broker.when(lambda: _queue_drained(broker, name), args["timeout"])
+        return _queue_state(broker, name)
     broker.drain_worker(worker)
     if args["wait"]:
-        return broker.when(lambda: _worker_empty(broker, worker), args["timeout"])
+        return broker.when(lambda: _worker_drained(broker, worker), args["timeout"])
     return _worker_state(broker, worker)
 
 
@@ -358,9 +375,9 @@ def resume(broker: Broker, args: Arguments) -> object:
     """Undo pause and drain, of a queue or a worker."""
     worker = _worker(broker, args["target"])
     if worker is None:
-        name = _queue(broker, args["target"])
+        name = _queue(broker, args["target"], "queue or worker")
         broker.resume(name)
-        return _state(broker, name)
+        return _queue_state(broker, name)
     broker.resume_worker(worker)
     return _worker_state(broker, worker)
 
@@ -405,10 +422,9 @@ def wait(broker: Broker, args: Arguments) -> object:
     """Wait until every queue (or one) is as asked: for scripts and deployments."""
     if args["workers"] is None and not args["idle"] and not args["drained"]:
         raise CommandError(Code.BAD_ARGUMENT, "wait for what: workers, idle or drained?")
-    _only(broker, [], "name", args["queue"])
 
     def met() -> object:
-        rows = _only(broker, broker.status()["queues"], "name", args["queue"])
+        rows = _queue_rows(broker, args["queue"])
         good = all(
             (args["workers"] is None or row["workers"] >= args["workers"])
             and (not args["idle"] or not (row["queued"] or row["in_flight"]))
@@ -420,26 +436,30 @@ def wait(broker: Broker, args: Arguments) -> object:
     return broker.when(met, args["timeout"])
 
 
-def _queue(broker: Broker, name: str | None) -> str:
-    """The queue that is meant: the only one where none is named."""
+def _queue(broker: Broker, name: str | None, wanted: str = "queue") -> str:
+    """The queue that is meant: the only one where none is named. `wanted` is what might have been named."""
     names: list[str] = [row["name"] for row in broker.status()["queues"]]
     if name is None and len(names) == 1:
         return names[0]
     if name not in names:
-        wrong = "which queue" if name is None else f"no queue or worker is named {_shown(name)}"
-        raise CommandError(Code.BAD_ARGUMENT, f"{wrong}: there is {', '.join(names)}")
+        wrong = "which queue" if name is None else f"no {wanted} is named {_shown(name)}"
+        raise CommandError(Code.BAD_ARGUMENT, f"{wrong}; there is {', '.join(names)}")
     return name
 
 
 def _worker(broker: Broker, target: str | None) -> str | None:
-    """The id of the worker that is meant by its id or name; None where no worker is."""
-    found = [
-        row["id"] for row in broker.workers() if target is not None and target in {row["id"], row["name"]}
-    ]
+    """The id of the worker that is meant, by its id or else its name; None where a queue is, or nothing that is known.
+
+    Workers choose their names, which must hide neither a queue nor another worker's id; and most have none.
+    """
+    if not target or any(row["name"] == target for row in broker.status()["queues"]):
+        return None
+    rows = broker.workers()
+    found: list[str] = [row["id"] for row in rows if row["id"] == target]
+    found = found or [row["id"] for row in rows if row["name"] == target]
     if len(found) > 1:
-        raise CommandError(
-            Code.BAD_ARGUMENT, f"several workers are named {_shown(target)}: {', '.join(found)}"
-        )
+        some = ", ".join(found[:8]) + (", …" if len(found) > 8 else "")
+        raise CommandError(Code.BAD_ARGUMENT, f"several workers are named {_shown(target)}: {some}")
     return found[0] if found else None
 
 
@@ -447,13 +467,16 @@ def _short(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: row[key] for key in ("name", "state", "workers", "queued", "in_flight")}
 
 
-def _state(broker: Broker, queue: str) -> dict[str, Any]:
-    return next(_short(row) for row in broker.status()["queues"] if row["name"] == queue)
+def _queue_state(broker: Broker, queue: str) -> dict[str, Any]:
+    return _short(_queue_rows(broker, queue)[0])
 
 
-def _in_state(broker: Broker, queue: str, state: str) -> dict[str, Any] | None:
-    row = _state(broker, queue)
-    return row if row["state"] == state else None
+def _queue_drained(broker: Broker, queue: str) -> dict[str, Any] | None:
+    """Its state once it is drained; an error if it is not being drained any more."""
+    row = _queue_state(broker, queue)
+    if row["state"] not in {"draining", "drained"}:
+        raise CommandError(Code.FAILED, f"queue {queue} is {row['state']} now: its drain was called off")
+    return row if row["state"] == "drained" else None
 
 
 def _worker_state(broker: Broker, worker: str) -> dict[str, Any]:
@@ -464,6 +487,9 @@ def _worker_state(broker: Broker, worker: str) -> dict[str, Any]:
     return {"id": worker, "name": "", "state": "gone", "in_flight": 0}
 
 
-def _worker_empty(broker: Broker, worker: str) -> dict[str, Any] | None:
+def _worker_drained(broker: Broker, worker: str) -> dict[str, Any] | None:
+    """Its state once it holds nothing or is gone; an error if it is not being drained any more."""
     row = _worker_state(broker, worker)
+    if row["state"] not in {"draining", "gone"}:
+        raise CommandError(Code.FAILED, f"worker {worker} is {row['state']} now: its drain was called off")
     return None if row["in_flight"] else row

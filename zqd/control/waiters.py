@@ -1,55 +1,102 @@
 """Commands that answer when something has become true: `zqctl wait`, `zqctl drain --wait`.
 
-A part of the loop that looks PERIOD seconds apart, and only while somebody waits. Layer 3. Called by: `daemon`.
+A part of the loop, the last one, so that it sees what the others have done in a turn. It looks after turns only: while
+nothing happens nothing becomes true, and the process sleeps (rule 20). Looks cost the state of every queue, so they are
+PERIOD apart at the least, and take at most SHARE of the time, however many wait and whoever has stopped listening.
+Layer 3. Called by: `daemon`.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from typing import NamedTuple
 
-from zqd.control.commands import Later
+from zqd.control.commands import CommandError, Later
 from zqd.net.loop import Loop
 
-PERIOD = 0.05  # seconds
+PERIOD = 0.05  # seconds between two looks
+SHARE = 0.02  # of the time, for looking
+
+Condition = Callable[[], object]
+"""What there is to answer, None as long as it has not come to that; CommandError when it never will."""
+
+
+class _Waiter(NamedTuple):
+    later: Later
+    condition: Condition
+    timeout: float
+    give_up: float | None
 
 
 class Waiters:
-    """All commands that wait."""
+    """All commands that wait. `on_fault` is told of an exception that a condition should not have raised."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop, on_fault: Callable[[Exception], None] = lambda _: None) -> None:
+        self.answered: Callable[[], None] | None = None
+        """Called in the next turn after answers that were not given at once: a send takes edges (`control.server`)."""
         self._loop = loop
-        self._waiting: list[tuple[Later, Callable[[], object], float | None]] = []
-        self._next = 0.0
+        self._on_fault = on_fault
+        self._waiting: list[_Waiter] = []
+        self._next = 0.0  # when to look again at the earliest
+        self._stirred = False  # there was a turn since the last look
 
-    def add(self, condition: Callable[[], object], timeout: float) -> Later:
-        """An answer that comes when `condition()` is not None, with what it then is; or not within `timeout` seconds."""
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, condition: Condition, timeout: float) -> Later:
+        """An answer that comes when `condition()` is not None, with what it then is; or not within `timeout` seconds (0: no limit)."""
         later = Later()
-        give_up = self._loop.now + timeout if timeout else None
-        self._waiting.append((later, condition, give_up))
-        self._next = self._loop.now
+        result = condition()
+        if result is not None:
+            later.finish(result)
+            return later
+        self._waiting.append(
+            _Waiter(later, condition, timeout, self._loop.now + timeout if timeout else None)
+        )
+        self._loop.parts.sort(key=lambda part: part is self)  # to the end
         return later
 
     @property
     def deadline(self) -> float | None:
-        """When to look again."""
-        return self._next if self._waiting else None
+        """When to look again, or to give up."""
+        if not self._waiting:
+            return None
+        if self._stirred:
+            return self._next
+        times = [waiter.give_up for waiter in self._waiting if waiter.give_up is not None]
+        return max(min(times), self._next) if times else None
 
     def settle(self) -> None:
         """Answer those whose time has come."""
-        now = self._loop.now
-        if not self._waiting or now < self._next:
+        if not self._waiting:
             return
-        self._next = now + PERIOD
-        still = []
-        for waiter in self._waiting:
-            later, condition, give_up = waiter
-            if later.done:  # given up by the server
-                continue
-            result = condition()
+        now = self._loop.now
+        self._stirred = now < self._next
+        if self._stirred:
+            return
+        began = time.monotonic()
+        before = len(self._waiting)
+        self._waiting = [waiter for waiter in self._waiting if not self._is_over(waiter, now)]
+        self._next = now + max(PERIOD, (time.monotonic() - began) / SHARE)
+        if len(self._waiting) < before and self.answered is not None:
+            self._loop.call_soon(self.answered)
+
+    def _is_over(self, waiter: _Waiter, now: float) -> bool:
+        """Whether it has been answered, now or before."""
+        later = waiter.later
+        if later.done:  # given up by the server
+            return True
+        try:
+            result = waiter.condition()
+        except CommandError as refusal:
+            later.fail(refusal.sentence, refusal.code)
+        except Exception as fault:  # noqa: BLE001 - as in the server: whatever is wrong in a command, the broker goes on
+            self._on_fault(fault)
+            later.fail(f"the command failed inside zqd: {type(fault).__name__}: {fault}")
+        else:
             if result is not None:
                 later.finish(result)
-            elif give_up is not None and now >= give_up:
-                later.fail("it has not come to that in time")
-            else:
-                still.append(waiter)
-        self._waiting = still
+            elif waiter.give_up is not None and now >= waiter.give_up:
+                later.fail(f"it has not come to that within {waiter.timeout:g} s")
+        return later.done

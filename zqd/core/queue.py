@@ -153,7 +153,8 @@ class Queue:
             else:
                 reason = "the worker's reply has another envelope"
                 self.ledger.failed(request, FailureCode.WORKER_LOST, reason)
-            self.regime.request_ended(request.client)
+            if not self.regime.regular:
+                self.regime.request_ended(request.client)
         self.dispatcher.freed(worker, now)
 
     def oversize_reply(self, worker: Worker, envelope: bytes, now: float) -> None:

@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from zqd.control.commands import REQUESTS_SHOWN
+
 Row = Mapping[str, Any]
 
 GAP = 2
@@ -60,6 +62,30 @@ def latency(milliseconds: Any) -> str:
     return f"{milliseconds:.1f} ms" if milliseconds >= 0.095 else f"{milliseconds:.2f} ms"
 
 
+def rate(per_second: Any) -> str:
+    """How often a second, to about two digits: `0`, `0.02`, `1.2`, `250`."""
+    if not _is_number(per_second):
+        return plain(per_second)
+    if per_second >= 9.95 or not per_second:
+        return f"{per_second:.0f}"
+    return f"{per_second:.1f}" if per_second >= 0.095 else f"{per_second:.2f}"
+
+
+def percent(share: Any) -> str:
+    """A share of 0 to 1: `97 %`."""
+    return f"{share * 100:.0f} %" if _is_number(share) else plain(share)
+
+
+def size(octets: Any) -> str:
+    """Bytes in the unit that fits: `0 B`, `1023 B`, `1.5 KiB`, `64 KiB`, `100 MiB`."""
+    if not _is_number(octets) or octets < 1024:
+        return f"{octets} B" if _is_number(octets) else plain(octets)
+    number, unit = octets / 1024, "KiB"
+    if number >= 999.5:
+        number, unit = number / 1024, "MiB"
+    return f"{number:.1f} {unit}" if number < 9.95 else f"{number:.0f} {unit}"
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -77,6 +103,8 @@ class Column(NamedTuple):
     heading: str
     key: str
     show: Callable[[Any], str] = plain
+    optional: bool = False
+    """It is left out where the line would not fit the terminal."""
 
     def value(self, row: Row) -> Any:
         """What stands in the row; a key that it lacks is a None."""
@@ -92,14 +120,23 @@ class Column(NamedTuple):
 
 
 def table(columns: Sequence[Column], rows: Sequence[Row], width: int | None = None) -> str:
-    """Lay `rows` out under the headings. In a terminal of `width` columns the longest texts are clipped, never the numbers."""
+    """Lay `rows` out under the headings.
+
+    To fit a terminal of `width` columns first the optional columns go, from the last one on, then the longest texts are
+    clipped, never the numbers.
+    """
+    columns = list(columns)
     columns_of_values = [[column.value(row) for row in rows] for column in columns]
     texts = [
         [column.heading, *map(column.show, values)]
         for column, values in zip(columns, columns_of_values, strict=True)
     ]
-    right = [column.is_quantity(values) for column, values in zip(columns, columns_of_values, strict=True)]
     widths = [max(map(_width, column)) for column in texts]
+    if width is not None:
+        for at in reversed([at for at, column in enumerate(columns) if column.optional]):
+            if _excess(widths, width) > 0:
+                del columns[at], columns_of_values[at], texts[at], widths[at]
+    right = [column.is_quantity(values) for column, values in zip(columns, columns_of_values, strict=True)]
     if width is not None:
         _shrink(widths, [at for at, is_right in enumerate(right) if not is_right], width)
     return "".join(
@@ -107,9 +144,13 @@ def table(columns: Sequence[Column], rows: Sequence[Row], width: int | None = No
     )
 
 
+def _excess(widths: Sequence[int], width: int) -> int:
+    return sum(widths) + GAP * (len(widths) - 1) - width
+
+
 def _shrink(widths: list[int], texts: list[int], width: int) -> None:
     """Take from the widest columns of text until the line fits, or none has anything left to give."""
-    excess = sum(widths) + GAP * (len(widths) - 1) - width
+    excess = _excess(widths, width)
     while excess > 0 and texts:
         widest = max(texts, key=widths.__getitem__)
         if widths[widest] <= NARROWEST:
@@ -150,6 +191,8 @@ NOW = (
     Column("QUEUED", "queued"),
     Column("IN FLIGHT", "in_flight"),
     Column("OLDEST WAIT", "oldest_wait_s", duration),
+    Column("RECEIVED/S", "received_per_s", rate, optional=True),
+    Column("REPLIED/S", "replied_per_s", rate, optional=True),
 )
 SINCE_START = (
     QUEUE,
@@ -165,9 +208,9 @@ SINCE_START = (
 LATENCIES = (
     QUEUE,
     *(
-        Column(f"{heading} {quantile.upper()}", f"{key}.{quantile}", latency)
+        Column(f"{heading} {quantile.upper()}", f"{key}.{quantile}", latency, quantile == "p90")
         for heading, key in (("WAIT", "wait_ms"), ("RUN", "run_ms"))
-        for quantile in ("p50", "p99", "max")
+        for quantile in ("p50", "p90", "p99", "max")
     ),
 )
 ENDPOINTS = (QUEUE, Column("FRONTEND", "frontend"), Column("BACKEND", "backend"))
@@ -181,6 +224,8 @@ WORKERS = (
     Column("IN FLIGHT", "in_flight"),
     Column("OLDEST", "oldest_s", duration),
     Column("REPLIED", "replied"),
+    Column("REPLIES/S", "replied_per_s", rate, optional=True),
+    Column("BUSY", "busy", percent, optional=True),
     Column("CONNECTED", "connected_s", duration),
 )
 CLIENTS = (
@@ -197,6 +242,17 @@ CLIENTS = (
     Column("CONNECTED", "connected_s", duration),
 )
 
+REQUESTS = (
+    Column("ID", "id"),
+    Column("QUEUE", "queue"),
+    Column("STATE", "state"),
+    Column("AGE", "age_s", duration),
+    Column("ATTEMPTS", "attempts"),
+    Column("CLIENT", "client"),
+    Column("WORKER", "worker"),
+    Column("SIZE", "size", size),
+)
+
 
 def render(command: str, args: Row, result: Any, width: int | None = None) -> str:
     """Return the text for a command's result, each line ended; `width` is the terminal's, None if there is none."""
@@ -209,13 +265,22 @@ def _status(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001 -
         f"zqd {plain(result['version'])}, pid {plain(result['pid'])}, {plain(result['state'])},"
         f" up {duration(result['uptime_s'])}\n"
     )
-    return "\n".join(
-        [heading, *(table(columns, result["queues"], width) for columns in (NOW, SINCE_START, LATENCIES))]
-    )
+    return "\n".join([heading, *_queue_tables((NOW, SINCE_START, LATENCIES), result["queues"], width)])
 
 
 def _queues(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
-    return "\n".join(table(columns, result, width) for columns in (ENDPOINTS, NOW, SINCE_START, LATENCIES))
+    return "\n".join(_queue_tables((ENDPOINTS, NOW, SINCE_START, LATENCIES), result, width))
+
+
+def _queue_tables(tables: Sequence[Sequence[Column]], queues: Sequence[Row], width: int | None) -> list[str]:
+    """Tables with a row a queue, and a sentence for each queue that has one."""
+    sentences = [
+        f"{plain(row['name'])}: {plain(row['saturation'])}\n" for row in queues if row.get("saturation")
+    ]
+    return [
+        *(table(columns, queues, width) for columns in tables),
+        *(["".join(sentences)] if sentences else []),
+    ]
 
 
 def _workers(result: Any, args: Row, width: int | None) -> str:
@@ -224,6 +289,15 @@ def _workers(result: Any, args: Row, width: int | None) -> str:
 
 def _clients(result: Any, args: Row, width: int | None) -> str:
     return table(CLIENTS, result, width) if result else _nobody("clients", args)
+
+
+def _requests(result: Any, args: Row, width: int | None) -> str:
+    if not result:
+        queue = args.get("queue")
+        return "no requests wait or are in flight" + (f" in queue {plain(queue)}" if queue else "") + "\n"
+    limit = args.get("limit", REQUESTS_SHOWN)
+    more = f"the oldest {limit}, there may be more: --limit N\n" if len(result) >= limit else ""
+    return table(REQUESTS, result, width) + more
 
 
 def _nobody(who: str, args: Row) -> str:
@@ -237,6 +311,35 @@ def _ping(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
 
 def _version(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
     return f"zqd {plain(result['version'])}, control protocol {plain(result['protocol'])}\n"
+
+
+def _state(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
+    """What pause, drain and resume have come to: a queue's state, or a worker's."""
+    return (_worker_in_words(result) if "id" in result else _queue_in_words(result)) + "\n"
+
+
+def _waited(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
+    return "".join(f"{_queue_in_words(row, workers=True)}\n" for row in result["queues"])
+
+
+def _queue_in_words(row: Row, *, workers: bool = False) -> str:
+    count = f", {plain(row['workers'])} worker{'s' * (row['workers'] != 1)}" if workers else ""
+    work = f"{plain(row['queued'])} queued, {plain(row['in_flight'])} in flight"
+    return f"queue {plain(row['name'])}: {plain(row['state'])}{count}, {work}"
+
+
+def _worker_in_words(row: Row) -> str:
+    name = f" ({plain(row['name'])})" if row["name"] else ""
+    holds = "" if row["state"] == "gone" else f", holds {plain(row['in_flight'] or 'nothing')}"
+    return f"worker {plain(row['id'])}{name}: {plain(row['state'])}{holds}"
+
+
+def _kicked(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
+    return f"kicked {plain(result['kicked'])}\n"
+
+
+def _cancelled(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
+    return f"cancelled {plain(result['cancelled'])}\n"
 
 
 def _by_shape(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
@@ -258,4 +361,11 @@ VIEWS: dict[str, Callable[[Any, Row, int | None], str]] = {
     "clients": _clients,
     "ping": _ping,
     "version": _version,
+    "requests": _requests,
+    "pause": _state,
+    "drain": _state,
+    "resume": _state,
+    "kick": _kicked,
+    "cancel": _cancelled,
+    "wait": _waited,
 }

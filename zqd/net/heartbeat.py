@@ -49,9 +49,8 @@ class Heartbeat:
         link, now, interval, timeout = self._link, self._link.loop.now, self._interval, self._timeout
         if not link.reading:
             self._pinged = None
-            if not link.outflow.size:
-                link.ping(timeout)
-            self._again_in(PAUSED_INTERVAL)
+            if link.outflow.size or link.ping(timeout):
+                self._again_in(PAUSED_INTERVAL)
             return
         if not interval:
             return
@@ -61,7 +60,8 @@ class Heartbeat:
             link.silent(now - link.heard)
             return
         if self._pinged is None and now - link.heard >= interval and not link.outflow.size:
-            link.ping(timeout)
+            if not link.ping(timeout):
+                return
             if not link.outflow.size:
                 self._pinged = now
         due = link.heard + interval if self._pinged is None else self._pinged + (timeout or interval)

@@ -71,6 +71,33 @@ class Role(Protocol):
         ...
 
 
+class _Gone:
+    """The role of a closed link.
+
+    A link and its role know each other: without this change of roles all that an ended connection held would lie about
+    until the garbage collector comes, and `daemon` makes it come seldom.
+    """
+
+    heartbeat_interval = 0.0
+    reading = False
+
+    def join(self) -> Peer:
+        """Never asked: a closed link makes no handshake."""
+        raise AssertionError
+
+    def take(self, messages: list[Message]) -> None:
+        """Too late."""
+
+    def leave(self) -> None:
+        """The queue has been told."""
+
+    def unsent(self, size: int) -> None:
+        """Nobody will read it."""
+
+
+_GONE = _Gone()
+
+
 class Stage(enum.Enum):
     """Where in its life a link is."""
 
@@ -297,10 +324,11 @@ class Link:
         if self.peer is not None and self.stage is Stage.OPEN:
             self.role.unsent(self.outflow.size)
 
-    def ping(self, timeout: float) -> None:
-        """Send a PING that tells the peer to wait for the next one `timeout` seconds."""
+    def ping(self, timeout: float) -> bool:
+        """Send a PING that tells the peer to wait for the next one `timeout` seconds; False if that ended the link."""
         self.connection.ping(timeout)
         self.flush()
+        return self.stage is not Stage.CLOSED
 
     def _send_failed(self, error: OSError) -> None:
         """The peer is gone for what we send; a worker's last reply may still be in its socket: read to EOF."""
@@ -389,12 +417,15 @@ class Link:
             self._timer.cancel()
         if self._heartbeat is not None:
             self._heartbeat.stop()
+            self._heartbeat = None
         self.loop.unregister(self.sock.fileno())
         self.sock.close()
         self.outflow.clear()
         if was_open:
             self._tell_queue()
         self._device.forget(self)
+        self.role = _GONE
+        self._take = _GONE.take
 
     def _tell_queue(self) -> None:
         if self.peer is not None and not self.peer.gone:

@@ -1,0 +1,1 @@
+"""The benchmark: `tests/run bench` measures zqd beside what else there is, as ratios in one run."""
