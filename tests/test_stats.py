@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from zqd.stats import Counters, Histogram
+from zqd.stats import Counters, Histogram, Rates
 
 EXACT = 1.2  # a quantile may be off by its bucket's width, 19 %
 
@@ -169,3 +169,95 @@ def test_memory_is_bounded() -> None:
     for second in range(10_000):
         histogram.record(0.1, float(second))
     assert len(histogram._past) <= Histogram.SLICES
+
+
+# Rates
+
+
+def test_nothing_rises_at_first() -> None:
+    """A rate is never a division by nothing."""
+    assert Rates(1000.0, (5, 7.5)).per_second(1000.0, (5, 7.5)) == (0.0, 0.0)
+
+
+def test_counts_that_were_there_before_do_not_count() -> None:
+    """Rates are of what has risen."""
+    rates = Rates(1000.0, (5000,))
+    assert rates.per_second(1005.0, (5010,)) == (2.0,)
+
+
+def test_before_the_first_minute_is_over_the_rate_is_of_the_time_that_was() -> None:
+    """Not a sixth of it after ten seconds; and of no less than a second."""
+    rates = Rates(1003.0, (0,))
+    assert rates.per_second(1003.1, (10,)) == (10.0,)
+    assert rates.per_second(1005.0, (10,)) == (5.0,)
+    assert rates.per_second(1023.0, (10,)) == (0.5,)
+
+
+def test_every_count_has_its_own_rate() -> None:
+    """In the order in which they were given."""
+    rates = Rates(1000.0, (0, 100, 0.0))
+    assert rates.per_second(1004.0, (8, 100, 2.0)) == (2.0, 0.0, 0.5)
+
+
+@pytest.mark.parametrize("rolled", [True, False])
+def test_a_steady_rise_is_a_steady_rate(rolled: bool) -> None:
+    """Whether somebody rolls in time or only looks: the slices are a minute to seventy seconds."""
+    rates = Rates(1000.0, (0,))
+    for second in range(1001, 1500):
+        counts = ((second - 1000) * 3,)
+        if rolled and second >= rates.next:
+            rates.roll(second, counts)
+        assert rates.per_second(second, counts) == (3.0,)
+        assert rates.span(second) <= 70.0
+        assert rates.span(second) >= min(second - 1000.0, 60.0)
+
+
+def test_a_rise_is_forgotten_after_a_minute() -> None:
+    """60 to 70 seconds after it, even if nobody has looked meanwhile."""
+    for looks in ((), (1010.0, 1035.0, 1060.0)):
+        rates = Rates(900.0, (0,))
+        rates.roll(1000.0, (0,))
+        rates.roll(1010.0, (650,))
+        for now in looks:
+            assert rates.per_second(now, (650,)) > (0.0,)
+        assert rates.per_second(1065.0, (650,)) == (10.0,)
+        assert rates.per_second(1080.0, (650,)) == (0.0,)
+
+
+def test_a_burst_after_an_idle_hour_counts_now() -> None:
+    """The first roll after a gap is in the turn that has brought it; it belongs to no slice of an hour ago."""
+    rates = Rates(1000.0, (0,))
+    rates.roll(1010.0, (0,))
+    rates.roll(4600.0, (650,))
+    assert rates.per_second(4605.0, (650,)) == (10.0,)
+    assert rates.per_second(4680.0, (650,)) == (0.0,)
+
+
+def test_a_roll_that_is_a_little_late_belongs_to_its_slice() -> None:
+    """So the window does not grow with every roll of a loop that has little to do."""
+    rates = Rates(1000.0, (0,))
+    rates.roll(1019.0, (650,))
+    assert rates.next == 1020.0
+    assert rates.per_second(1069.0, (650,)) > (0.0,)
+    assert rates.per_second(1070.0, (650,)) == (0.0,)
+
+
+def test_slices_are_bounded() -> None:
+    """At most those of a minute are kept, in a thousand years too."""
+    chance = random.Random(3)
+    rates = Rates(0.0, (0,))
+    now = 0.0
+    for count in range(5000):
+        now += chance.choice((0.1, 3.0, 9.99, 10.0, 25.0, 1e6))
+        rates.per_second(now, (count,))
+        assert len(rates._slices) <= Rates.SLICES + 1
+
+
+def test_the_next_roll_is_at_the_end_of_the_running_slice() -> None:
+    """At whole multiples of its length, always in the future."""
+    rates = Rates(1003.0, (0,))
+    assert rates.next == 1010.0
+    rates.roll(1010.0, (0,))
+    assert rates.next == 1020.0
+    rates.roll(1085.0, (0,))
+    assert rates.next == 1090.0

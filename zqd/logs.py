@@ -1,6 +1,6 @@
 """Logging: the one place that configures structlog, and the way of every event from its source to a line.
 
-A line that cannot be written (a full disk, a closed pipe) is given up; the broker goes on. Storms are folded: more than
+A line that cannot be written (a full disk, a closed pipe, a reader that does not read) is given up; the broker goes on. Storms are folded: more than
 FOLD_AFTER events of one name within a second are counted and told in one line.
 
 Layer 4. Called by: `daemon`.
@@ -9,6 +9,7 @@ Layer 4. Called by: `daemon`.
 from __future__ import annotations
 
 import os
+import select
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,17 +25,25 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 class Lines:
-    """A stream of lines on a descriptor that never raises: what cannot be written is lost."""
+    """A stream of lines on a descriptor that neither raises nor waits: what cannot be written now is lost.
+
+    The descriptor stays as it is: others have it too, and would be surprised by O_NONBLOCK.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+        self._torn = False  # the last line was written in part
 
     def write(self, text: str) -> int:
         """Write all of `text`, or as much as the descriptor takes."""
-        data = text.encode("utf-8", "backslashreplace")
+        data = memoryview(("\n" * self._torn + text).encode("utf-8", "backslashreplace"))
         try:
-            while data:
-                data = data[os.write(self._fd, data) :]
+            # A pipe that is ready takes PIPE_BUF bytes without waiting (pipe(7)), a socket more than that.
+            while data and self._poll.poll(0):
+                data = data[os.write(self._fd, data[: select.PIPE_BUF]) :]
+                self._torn = bool(data)
         except OSError:
             pass
         return len(text)

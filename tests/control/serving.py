@@ -49,7 +49,16 @@ class PaperBroker:
         """What has not come true yet, with its time-out."""
         self.worker_rows: list[dict[str, Any]] = [
             worker(
-                "w1", queue="default", name="mill\x1b[31m", pid=4711, state="busy", in_flight=1, oldest_s=0.25
+                "w1",
+                queue="default",
+                name="mill\x1b[31m",
+                pid=4711,
+                state="busy",
+                in_flight=1,
+                oldest_s=0.25,
+                replied=42,
+                replied_per_s=0.712,
+                busy=0.93,
             ),
             worker("w2", queue="slow", address="tcp://127.0.0.1:40002"),
         ]
@@ -176,7 +185,9 @@ def queue(name: str, *, measured: bool) -> dict[str, Any]:
         "received_per_s": 123.4 if measured else 0.0,
         "replied_per_s": 0.034 if measured else 0.0,
         "busy": 0.97 if measured else 0.0,
-        "saturation": "4 of 4 workers busy" if measured else "no workers",
+        "saturation": "4 of 4 workers busy, 97 % over the last minute, oldest wait 3.2 s: add workers"
+        if measured
+        else "no workers",
     }
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.control.serving import PaperBroker
+from tests.control.serving import PaperBroker, worker
 from zqd.control.commands import (
     COMMANDS,
+    REQUESTS_SHOWN,
     Argument,
     Arguments,
     Broker,
@@ -88,9 +89,25 @@ def test_the_table_is_fit_for_help() -> None:
 
 
 def test_the_first_commands_only_read() -> None:
-    """The commands of the first release change nothing."""
+    """The commands of the first release change nothing; of the others only orders do."""
     first = {"status", "queues", "workers", "clients", "ping", "version"}
-    assert first <= {row.name for row in COMMANDS.values() if row.reads}
+    assert {row.name for row in COMMANDS.values() if row.reads} == first | {"requests", "wait"}
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "late"),
+    [
+        ("wait", {}, True),
+        ("drain", {"wait": True}, True),
+        ("drain", {}, False),
+        ("drain", {"wait": False}, False),
+        ("pause", {}, False),
+        ("status", {}, False),
+    ],
+)
+def test_a_row_knows_whether_its_answer_is_late(name: str, given: dict[str, Any], late: bool) -> None:
+    """zqctl waits for a late answer without a limit of its own."""
+    assert COMMANDS[name].answers_late(given) is late
 
 
 def test_the_commands_need_no_zmq() -> None:
@@ -182,7 +199,9 @@ def test_queues_are_those_of_the_status(broker: PaperBroker) -> None:
     assert dispatch(broker, "queues", {}) == broker.status()["queues"]
 
 
-@pytest.mark.parametrize(("name", "key"), [("queues", "name"), ("workers", "queue"), ("clients", "queue")])
+@pytest.mark.parametrize(
+    ("name", "key"), [("queues", "name"), ("workers", "queue"), ("clients", "queue"), ("requests", "queue")]
+)
 @pytest.mark.parametrize("queue", ["default", "slow"])
 def test_a_queue_can_be_picked(name: str, key: str, queue: str, broker: PaperBroker) -> None:
     """With a queue's name only its rows come."""
@@ -191,7 +210,7 @@ def test_a_queue_can_be_picked(name: str, key: str, queue: str, broker: PaperBro
     assert some == [row for row in everything if row[key] == queue]
 
 
-@pytest.mark.parametrize("name", ["queues", "workers", "clients"])
+@pytest.mark.parametrize("name", ["queues", "workers", "clients", "requests", "pause"])
 def test_an_unknown_queue_names_the_known_ones(name: str, broker: PaperBroker) -> None:
     """A queue that does not exist is an error, not an empty list."""
     error = refusal(broker, name, {"queue": "defualt"})
@@ -199,6 +218,256 @@ def test_an_unknown_queue_names_the_known_ones(name: str, broker: PaperBroker) -
         Code.BAD_ARGUMENT,
         "no queue is named 'defualt'; there is default, slow",
     )
+
+
+def test_requests_are_bounded(broker: PaperBroker) -> None:
+    """The oldest come first, a hundred unless asked for more or less."""
+    assert dispatch(broker, "requests", {"limit": 2}) == broker.requests()[:2]
+    broker.request_rows *= 50
+    assert dispatch(broker, "requests", {}) == broker.requests()[:REQUESTS_SHOWN]
+    assert dispatch(broker, "requests", {"limit": 1000}) == broker.requests()
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_list_of_nothing_is_refused(limit: int, broker: PaperBroker) -> None:
+    """It would look as if there were no requests."""
+    error = refusal(broker, "requests", {"limit": limit})
+    assert (error.code, error.sentence) == (Code.BAD_ARGUMENT, f"a limit of {limit} shows nothing")
+
+
+# Orders
+
+
+@pytest.mark.parametrize(
+    ("name", "state"), [("pause", "paused"), ("drain", "draining"), ("resume", "running")]
+)
+def test_an_order_is_about_the_queue_that_is_named(name: str, state: str, broker: PaperBroker) -> None:
+    """Its state afterwards is the answer."""
+    argument = COMMANDS[name].arguments[0].name
+    result = {"name": "slow", "state": state, "workers": 0, "queued": 0, "in_flight": 0}
+    assert dispatch(broker, name, {argument: "slow"}) == result
+    assert broker.orders == [(name, "slow")]
+
+
+@pytest.mark.parametrize("name", ["pause", "drain", "resume"])
+def test_the_only_queue_needs_no_name(name: str, broker: PaperBroker) -> None:
+    """Most daemons have one."""
+    del broker.queue_rows[1]
+    dispatch(broker, name, {})
+    assert broker.orders == [(name, "default")]
+
+
+@pytest.mark.parametrize("name", ["pause", "drain", "resume"])
+def test_one_of_several_queues_needs_its_name(name: str, broker: PaperBroker) -> None:
+    """Nothing is done to a queue that was not meant."""
+    error = refusal(broker, name, {})
+    assert (error.code, error.sentence) == (Code.BAD_ARGUMENT, "which queue? there is default, slow")
+    assert broker.orders == []
+
+
+@pytest.mark.parametrize(
+    ("name", "order", "state"), [("drain", "drain_worker", "draining"), ("resume", "resume_worker", "idle")]
+)
+@pytest.mark.parametrize("target", ["w1", "mill\x1b[31m"])
+def test_an_order_may_be_about_a_worker(
+    name: str, order: str, state: str, target: str, broker: PaperBroker
+) -> None:
+    """It is meant by its id or its name, and its state afterwards is the answer."""
+    result = {"id": "w1", "name": "mill\x1b[31m", "state": state, "in_flight": 1}
+    assert dispatch(broker, name, {"target": target}) == result
+    assert broker.orders == [(order, "w1")]
+
+
+@pytest.mark.parametrize("name", ["drain", "resume"])
+@pytest.mark.parametrize("target", ["w9", "", "c1"])
+def test_an_unknown_target_names_the_queues(name: str, target: str, broker: PaperBroker) -> None:
+    """A script's empty variable is not the worker without a name."""
+    broker.worker_rows[1]["name"] = ""
+    error = refusal(broker, name, {"target": target})
+    assert (error.code, error.sentence) == (
+        Code.BAD_ARGUMENT,
+        f"no queue or worker is named {target!r}; there is default, slow",
+    )
+    assert broker.orders == []
+
+
+@pytest.mark.parametrize("name", ["drain", "resume"])
+def test_a_name_of_several_workers_is_refused(name: str, broker: PaperBroker) -> None:
+    """The refusal tells their ids, of which one can be given."""
+    broker.worker_rows = [worker(f"w{number}", name="mill") for number in (4, 7)]
+    error = refusal(broker, name, {"target": "mill"})
+    assert (error.code, error.sentence) == (Code.BAD_ARGUMENT, "several workers are named 'mill': w4, w7")
+    assert broker.orders == []
+    dispatch(broker, name, {"target": "w7"})
+    assert broker.orders == [(f"{name}_worker", "w7")]
+
+
+def test_a_name_of_a_thousand_workers_is_refused_in_one_line(broker: PaperBroker) -> None:
+    """The first eight ids are enough."""
+    broker.worker_rows = [worker(f"w{number}", name="mill") for number in range(1000)]
+    assert refusal(broker, "drain", {"target": "mill"}).sentence.endswith(
+        ": w0, w1, w2, w3, w4, w5, w6, w7, …"
+    )
+
+
+def test_a_worker_cannot_hide_a_queue(broker: PaperBroker) -> None:
+    """Whatever it calls itself, the queue of that name is meant; the worker has its id."""
+    broker.worker_rows = [worker("w4", name="slow")]
+    dispatch(broker, "drain", {"target": "slow"})
+    assert broker.orders == [("drain", "slow")]
+
+
+def test_a_worker_cannot_hide_another(broker: PaperBroker) -> None:
+    """An id is an id, even if a worker has taken it for its name."""
+    broker.worker_rows = [worker("w4", name="w7"), worker("w7")]
+    dispatch(broker, "drain", {"target": "w7"})
+    assert broker.orders == [("drain_worker", "w7")]
+
+
+@pytest.mark.parametrize("peer", ["w1", "c1"])
+def test_a_peer_is_kicked_by_its_id(peer: str, broker: PaperBroker) -> None:
+    """Worker or client."""
+    assert dispatch(broker, "kick", {"peer": peer}) == {"kicked": peer}
+    assert broker.orders == [("kick", peer)]
+
+
+def test_nobody_is_kicked_by_a_name(broker: PaperBroker) -> None:
+    """Names are not unique."""
+    error = refusal(broker, "kick", {"peer": "mill"})
+    assert (error.code, error.sentence) == (
+        Code.BAD_ARGUMENT,
+        "nobody has the id 'mill'; see zqctl workers and zqctl clients",
+    )
+    assert broker.orders == []
+
+
+def test_a_request_is_cancelled_by_its_id(broker: PaperBroker) -> None:
+    """As `zqctl requests` shows it."""
+    request = broker.request_rows[0]["id"]
+    assert dispatch(broker, "cancel", {"request": request}) == {"cancelled": request}
+    assert broker.orders == [("cancel", request)]
+
+
+def test_an_answered_request_cannot_be_cancelled(broker: PaperBroker) -> None:
+    """Or one that never was."""
+    error = refusal(broker, "cancel", {"request": "7a6f6f01"})
+    assert (error.code, error.sentence) == (
+        Code.BAD_ARGUMENT,
+        "no unanswered request has the id '7a6f6f01'; see zqctl requests",
+    )
+    assert broker.orders == []
+
+
+@pytest.mark.parametrize(("name", "argument"), [("kick", "peer"), ("cancel", "request")])
+def test_kick_and_cancel_need_somebody(name: str, argument: str, broker: PaperBroker) -> None:
+    """There is no default for these."""
+    assert refusal(broker, name, {}).sentence == f"{name} needs the argument '{argument}'"
+
+
+# Orders that are answered when they are done
+
+
+def outcome(later: object) -> object:
+    """What a `Later` has come to."""
+    assert isinstance(later, Later)
+    outcomes: list[object] = []
+    later.deliver_to(outcomes.append)
+    (outcome,) = outcomes
+    return outcome
+
+
+def looked_at(broker: PaperBroker) -> object:
+    """What the condition of the one command that waits is now."""
+    ((_, condition, _),) = broker.waiting
+    return condition()
+
+
+def test_a_queue_is_drained_when_nothing_is_left(broker: PaperBroker) -> None:
+    """`drain --wait` is ordered at once and answered when the queue says `drained`."""
+    later = dispatch(broker, "drain", {"target": "slow", "wait": True, "timeout": 3})
+    assert broker.orders == [("drain", "slow")]
+    assert [(waiting, timeout) for waiting, _, timeout in broker.waiting] == [(later, 3)]
+    assert looked_at(broker) is None
+    broker.queue_rows[1]["state"] = "drained"
+    assert looked_at(broker) == {
+        "name": "slow",
+        "state": "drained",
+        "workers": 0,
+        "queued": 0,
+        "in_flight": 0,
+    }
+
+
+def test_a_drain_that_was_undone_is_waited_for_no_longer(broker: PaperBroker) -> None:
+    """Whoever waits for it learns that it will not come."""
+    dispatch(broker, "drain", {"target": "slow", "wait": True})
+    broker.resume("slow")
+    with pytest.raises(CommandError, match="queue slow is running now: its drain was called off"):
+        looked_at(broker)
+
+
+def test_a_worker_is_drained_when_it_holds_nothing(broker: PaperBroker) -> None:
+    """It stays connected."""
+    dispatch(broker, "drain", {"target": "w1", "wait": True})
+    assert looked_at(broker) is None
+    broker.worker_rows[0]["in_flight"] = 0
+    assert looked_at(broker) == {"id": "w1", "name": "mill\x1b[31m", "state": "draining", "in_flight": 0}
+
+
+def test_a_worker_that_has_gone_is_drained(broker: PaperBroker) -> None:
+    """It holds nothing any more."""
+    dispatch(broker, "drain", {"target": "w1", "wait": True})
+    del broker.worker_rows[0]
+    assert looked_at(broker) == {"id": "w1", "name": "", "state": "gone", "in_flight": 0}
+
+
+def test_a_worker_that_was_resumed_is_waited_for_no_longer(broker: PaperBroker) -> None:
+    """It is given requests again, and might never be empty."""
+    dispatch(broker, "drain", {"target": "w1", "wait": True})
+    broker.resume_worker("w1")
+    with pytest.raises(CommandError, match="worker w1 is idle now: its drain was called off"):
+        looked_at(broker)
+
+
+def test_a_wait_needs_something_to_wait_for(broker: PaperBroker) -> None:
+    """It says what there is."""
+    error = refusal(broker, "wait", {"queue": "slow", "timeout": 1})
+    assert (error.code, error.sentence) == (Code.BAD_ARGUMENT, "wait for what: workers, idle or drained?")
+
+
+def test_a_wait_for_an_unknown_queue_is_refused(broker: PaperBroker) -> None:
+    """At once, not when its time is over."""
+    error = refusal(broker, "wait", {"queue": "fast", "idle": True})
+    assert error.sentence == "no queue is named 'fast'; there is default, slow"
+
+
+@pytest.mark.parametrize(
+    ("asked", "met"),
+    [
+        ({"workers": 2}, {"workers": 2}),
+        ({"idle": True}, {"queued": 0, "in_flight": 0}),
+        ({"drained": True}, {"state": "drained"}),
+        ({"workers": 1, "drained": True}, {"workers": 1, "state": "drained"}),
+    ],
+)
+def test_a_wait_is_for_every_queue(asked: dict[str, Any], met: dict[str, Any], broker: PaperBroker) -> None:
+    """The answer comes when the last one is as asked, and tells the state of all."""
+    for row in broker.queue_rows:
+        row |= {"workers": 0, "queued": 1, "in_flight": 1, "state": "draining"}
+    dispatch(broker, "wait", asked)
+    assert looked_at(broker) is None
+    broker.queue_rows[0] |= met
+    assert looked_at(broker) is None
+    broker.queue_rows[1] |= met
+    keys = ("name", "state", "workers", "queued", "in_flight")
+    assert looked_at(broker) == {"queues": [{key: row[key] for key in keys} for row in broker.queue_rows]}
+
+
+def test_a_wait_may_be_for_one_queue(broker: PaperBroker) -> None:
+    """The others do not count, and are not told."""
+    result = outcome(dispatch(broker, "wait", {"queue": "slow", "idle": True}))
+    assert isinstance(result, dict)
+    assert [row["name"] for row in result["queues"]] == ["slow"]
 
 
 # Later

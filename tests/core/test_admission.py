@@ -204,6 +204,18 @@ def test_rule_17_bytes_of_unfinished_messages_count() -> None:
     assert a.peer.paused
 
 
+def test_rule_17_an_unfinished_message_that_fits_again_goes_on() -> None:
+    """Its bytes are in the account already, so it needs no more room than it has."""
+    q = Harness(max_queued_bytes=300)
+    a = q.client("a")
+    a.send(padded(b"one", 100), padded(b"two", 100))
+    (b,) = _holders(q, 150)
+    assert b.peer.paused
+    q.worker("w")
+    assert q.counts["queued"] == 1
+    assert not b.peer.paused
+
+
 def test_rule_17_one_unfinished_message_may_grow_beyond_the_limit() -> None:
     """Over an empty line, and only one at a time; the next one's turn comes when it is whole."""
     q = Harness(max_queued_bytes=200)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.core.harness import Harness, oversize
 from zqd.zmtp.connection import LARGE
@@ -125,6 +127,15 @@ def test_law_5_a_worker_that_is_being_closed_gets_nothing() -> None:
     assert q.counts == {"received": 1, "malformed": 1, "queued": 1}
 
 
+def test_law_5_the_envelope_may_come_back_in_other_bytes() -> None:
+    """A client may write a short frame with a long header (RFC 23 "Framing"), and libzmq echoes it with a short one."""
+    q = Harness()
+    a, w = q.client("a"), q.worker("w")
+    a.send_raw(b"\x03" + (2).to_bytes(8) + b"c7" + b"\x03" + bytes(8) + b"\x00\x03one")
+    w.reply()
+    assert a.received == [[b"c7", b"", b"re:one"]]
+
+
 def test_a_large_reply_is_passed_on_whole() -> None:
     """From LARGE bytes on a reply is a view of what the worker sent."""
     q = Harness()
@@ -225,3 +236,35 @@ def test_rule_15_an_oversize_late_reply_is_late() -> None:
     w.reply_too_much()
     assert w.peer.state == "idle"
     assert q.counts == {"received": 1, "failed": 1, "late": 1}
+
+
+# Anything
+
+
+_ids = st.sampled_from([b"held", b"owed", b"sixteen bytes id"])  # the first two stand for ids of this worker
+_frames = st.lists(
+    st.one_of(
+        st.binary(max_size=20),
+        st.sampled_from([b"", b"zqd/1", b"hello", b"fail", b"leave", b"500", b"{}"]),
+        _ids,
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=500, derandomize=True, deadline=None)
+@given(_frames, _frames)
+def test_law_4_no_message_raises(from_client: list[bytes], from_worker: list[bytes]) -> None:
+    """Whatever a client and a worker send, it is counted, and the laws hold."""
+    q = Harness(max_attempts=1)
+    a, d = q.client("a"), q.dealer("d", capacity=2)
+    a.send(b"one", options="timeout_ms=1")
+    q.wait(1)
+    a.send(b"two")
+    ids = {b"owed": d.tasks[0].id, b"held": d.tasks[1].id}
+    a.send_frames(*from_client)
+    before = dict(q.counts)
+    d.send_frames(*(ids.get(frame, frame) for frame in from_worker))
+    told = from_worker[:2] in ([b"zqd/1", b"hello"], [b"zqd/1", b"leave"])
+    assert told or q.counts != before

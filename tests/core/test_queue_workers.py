@@ -69,6 +69,7 @@ def test_a_worker_that_goes_with_nothing_in_flight_has_left() -> None:
     a.send(b"one", options="timeout_ms=100")
     q.wait(1)
     w.die()
+    assert w.peer.gone
     assert q.noted("worker.left") == [{"worker": "w2", "address": "w", "in_flight": 0}]
     assert not q.noted("worker.lost")
 

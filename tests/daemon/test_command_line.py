@@ -224,22 +224,6 @@ def test_too_few_descriptors(tmp_path: Path) -> None:
     assert outcome.line == "only 50 files can be open (ulimit -n): at least 66 are needed"
 
 
-def test_control_in_the_run_directory(tmp_path: Path) -> None:
-    """A run directory that cannot be had is one line too."""
-    if Path("/run/zqd").exists():
-        pytest.skip("this machine has /run/zqd, which comes first")
-    private = Path(f"/tmp/zqd-{os.geteuid()}")
-    if private.exists():
-        pytest.skip("this user's zqd may be running")
-    private.write_text("in the way")
-    try:
-        outcome = run("--log-level", "error", *ANY_PORT, XDG_RUNTIME_DIR=str(tmp_path / "missing"))
-    finally:
-        private.unlink()
-    assert outcome.status == UNAVAILABLE
-    assert str(private) in outcome.line
-
-
 def test_precedence(tmp_path: Path) -> None:
     """A flag beats --set, which beats the file."""
     paths = {name: f"ipc://{tmp_path}/{name}" for name in ("file", "set", "flag")}

@@ -226,6 +226,32 @@ def test_removed_file(tmp_path: Path) -> None:
         assert_clean(zqd, tmp_path)
 
 
+def test_log_that_nobody_reads(tmp_path: Path, crowd: Crowd) -> None:
+    """A log reader that has stopped reading stops nobody else: traffic goes on, and so does the stop."""
+    command = [
+        sys.executable,
+        "-m",
+        "zqd.daemon",
+        "--log-level",
+        "debug",
+        "--control",
+        f"ipc://{tmp_path}/control.sock",
+    ]
+    endpoints = {side: f"ipc://{tmp_path}/{side}" for side in ("frontend", "backend")}
+    for side, endpoint in endpoints.items():
+        command += [f"--{side}", endpoint]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        wait_for((tmp_path / "control.sock").exists, "the start")
+        crowd.worker(endpoints["backend"])
+        crowd.client(endpoints["frontend"], think=0.001)
+        for _ in range(1000):  # a hundred bytes of log each, and more
+            with RawPeer(endpoints["frontend"]) as peer:
+                peer.send_handshake(b"REQ")
+        crowd.goes_on()
+        process.terminate()
+        assert process.wait(SOON) == 0
+
+
 def test_stopped_and_continued(tmp_path: Path, connect: Connect) -> None:
     """SIGSTOP and SIGCONT, as a job control or a debugger sends them, are survived."""
     with Zqd(tmp_path) as zqd:

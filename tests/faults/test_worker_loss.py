@@ -31,7 +31,7 @@ def test_killed_under_load(tmp_path: Path, crowd: Crowd) -> None:
             wait_for(lambda: crowd.answered > before + 10, "requests to be answered")  # noqa: B023 - called at once
         crowd.finish()
         queue = zqd.queue()
-        assert kills > 100
+        assert kills > 50
         assert queue["retried"] > kills // 2
         assert queue["received"] == queue["replied"] == crowd.answered
         assert queue["failed"] == queue["dropped"] == queue["queued"] == queue["in_flight"] == 0

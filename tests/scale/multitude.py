@@ -5,7 +5,8 @@ python -m tests.scale.multitude ENDPOINT REQ|REP      obeys the lines of stdin, 
     connect N        N more peers, handshake included
     ask N ROUNDS     (REQ) the first N peers send so many requests each, the next one when the last is answered
     leave            all connections are closed
-    unanswered PINGs and requests to a REP are answered at any time
+
+PINGs are answered at any time, and so are the requests that come to a REP: with what they are.
 """
 
 from __future__ import annotations
@@ -197,16 +198,21 @@ def _serve(endpoint: str, kind: str) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     peers = Peers(endpoint, kind)
-    commands = sys.stdin.buffer.raw  # type: ignore[attr-defined]  # unbuffered: epoll must see each line
+    commands: dict[bytes, Callable[..., None]] = {
+        b"connect": peers.connect,
+        b"ask": peers.ask,
+        b"leave": peers.leave,
+    }
+    stdin = open(0, "rb", buffering=0, closefd=False)  # unbuffered: epoll must see each line  # noqa: SIM115
     while True:
         while not peers.turn():
             pass
-        words = commands.readline().split()
+        words = stdin.readline().split()
         if not words:
             return
         name, *numbers = words
         began = time.monotonic()
-        {"connect": peers.connect, "ask": peers.ask, "leave": peers.leave}[name.decode()](*map(int, numbers))
+        commands[name](*map(int, numbers))
         told = {"seconds": time.monotonic() - began, "right": peers.right, "wrong": peers.wrong}
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()

@@ -115,10 +115,12 @@ class Later:
     those that outlive it. `done` tells the broker that nobody waits any more.
     """
 
-    __slots__ = ("_deliver", "_outcome", "done")
+    __slots__ = ("_deliver", "_outcome", "abandoned", "done")
 
     def __init__(self) -> None:
         self.done = False
+        self.abandoned: Callable[[], bool] = lambda: False
+        """Whether who asked has hung up, where the server can tell; then the broker had better fail it."""
         self._outcome: object = None
         self._deliver: Callable[[object], None] | None = None
 
@@ -442,8 +444,8 @@ def _queue(broker: Broker, name: str | None, wanted: str = "queue") -> str:
     if name is None and len(names) == 1:
         return names[0]
     if name not in names:
-        wrong = "which queue" if name is None else f"no {wanted} is named {_shown(name)}"
-        raise CommandError(Code.BAD_ARGUMENT, f"{wrong}; there is {', '.join(names)}")
+        wrong = "which queue?" if name is None else f"no {wanted} is named {_shown(name)};"
+        raise CommandError(Code.BAD_ARGUMENT, f"{wrong} there is {', '.join(names)}")
     return name
 
 

@@ -2,7 +2,7 @@
 
 A part of the loop, the last one, so that it sees what the others have done in a turn. It looks after turns only: while
 nothing happens nothing becomes true, and the process sleeps (rule 20). Looks cost the state of every queue, so they are
-PERIOD apart at the least, and take at most SHARE of the time, however many wait and whoever has stopped listening.
+PERIOD apart at the least, and take at most SHARE of the time, however many wait.
 Layer 3. Called by: `daemon`.
 """
 
@@ -86,6 +86,9 @@ class Waiters:
         """Whether it has been answered, now or before."""
         later = waiter.later
         if later.done:  # given up by the server
+            return True
+        if later.abandoned():
+            later.fail("nobody waits for this any more")
             return True
         try:
             result = waiter.condition()

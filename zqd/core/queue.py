@@ -34,7 +34,7 @@ from zqd.core.request import NO_OPTIONS, Request, parse_options
 from zqd.core.settings import QueueSettings
 from zqd.core.waiting import WaitingLine
 from zqd.errors import FailureCode
-from zqd.zmtp.frames import EMPTY_MORE, Raw, envelope_of
+from zqd.zmtp.frames import EMPTY_MORE, Raw, decode_message, envelope_of
 
 NO_ID = "a reply must begin with the 16-byte frame that the request began with"
 
@@ -148,7 +148,7 @@ class Queue:
             self.dispatcher.debt_paid(worker)
         else:
             self.dispatcher.release(request)
-            if raw.startswith(request.envelope, KEY_SIZE):
+            if raw.startswith(request.envelope, KEY_SIZE) or _echoes(request.envelope, raw):
                 self.ledger.replied(request, worker, raw, KEY_SIZE, now)
             else:
                 reason = "the worker's reply has another envelope"
@@ -388,3 +388,9 @@ class Queue:
     def _malformed(self, peer: Client | Worker, reason: str) -> None:
         self.ledger.counters.malformed += 1
         self.out.note("message.malformed", peer=peer, reason=reason)
+
+
+def _echoes(envelope: bytes, raw: bytes | bytearray) -> bool:
+    """A reply has this envelope in other bytes: a short frame may have a long header (RFC 23 "Framing")."""
+    found = envelope_of(memoryview(raw)[KEY_SIZE:])
+    return found is not None and decode_message(found) == decode_message(envelope)

@@ -1,8 +1,11 @@
 """Heartbeats of one connection: finds a peer that is gone without a word (rules 18, 27).
 
 A peer that has been quiet for an interval gets a PING; one that then gives no sign of life for the time-out is lost. Any
-byte counts as life, and the clock of a PING starts when it has left. A peer that is not read for now is not judged: it gets
-a PING every second, which keeps one with heartbeats of its own from cutting us off, and draws the reset of one that died.
+byte counts as life, and the clock of a PING starts when it has left. Where one would have to wait behind a backlog, taking
+some of that counts as life too.
+
+A peer that is not read for now is not judged by what it says: it gets a PING every second, which keeps one with heartbeats
+of its own from cutting us off, and draws the reset of one that died. Its kernel has to acknowledge them.
 
 Layer 3. Called by: `link`.
 """
@@ -46,23 +49,36 @@ class Heartbeat:
         self._timer = self._link.loop.call_at(self._link.loop.now + seconds, self._beat)
 
     def _beat(self) -> None:
-        link, now, interval, timeout = self._link, self._link.loop.now, self._interval, self._timeout
+        link, now = self._link, self._link.loop.now
         if not link.reading:
-            self._pinged = None
-            if link.outflow.size or link.ping(timeout):
-                self._again_in(PAUSED_INTERVAL)
+            self._beat_paused()
             return
-        if not interval:
+        if not self._interval:
             return
         if self._pinged is not None and link.heard > self._pinged:
             self._pinged = None
-        if self._pinged is not None and timeout and now - self._pinged >= timeout:
-            link.silent(now - link.heard)
-            return
-        if self._pinged is None and now - link.heard >= interval and not link.outflow.size:
-            if not link.ping(timeout):
+        since = self._pinged
+        if link.outflow.size and since is None:
+            # A PING would have to wait its turn behind this: the peer lives if it takes some of it.
+            link.outflow.look(now)
+            since = max(link.heard, link.outflow.progress)
+        if since is not None and self._timeout and now - since >= self._timeout:
+            if not link.look():  # what came in the meantime may not have been read yet
+                link.silent(now - link.heard)
+                return
+            self._pinged = since = None
+        if since is None and now - link.heard >= self._interval:
+            if not link.ping(self._timeout):
                 return
             if not link.outflow.size:
-                self._pinged = now
-        due = link.heard + interval if self._pinged is None else self._pinged + (timeout or interval)
-        self._again_in(min(interval, max(due - now, 0.01)))
+                self._pinged = since = now
+        due = link.heard + self._interval if since is None else since + (self._timeout or self._interval)
+        self._again_in(min(self._interval, max(due - now, 0.01)))
+
+    def _beat_paused(self) -> None:
+        link, outflow = self._link, self._link.outflow
+        self._pinged = None
+        if self._timeout and outflow.unacknowledged_for() >= self._timeout:
+            link.silent(link.loop.now - link.heard)
+        elif outflow.size or link.ping(self._timeout):
+            self._again_in(PAUSED_INTERVAL)

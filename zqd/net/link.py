@@ -357,10 +357,15 @@ class Link:
         if self._heartbeat is not None:
             self._heartbeat.paused()
 
+    def look(self) -> bool:
+        """Read what the peer may have sent meanwhile; True where there was something."""
+        return self.connection.more or self.read()
+
     def silent(self, seconds: float) -> None:
         """The peer gave no sign of life for so long."""
-        self._device.note("peer.silent", link=self, seconds=round(seconds, 1))
-        self.lost("gave no sign of life")
+        if self.stage is Stage.OPEN:
+            self._device.note("peer.silent", link=self, seconds=round(seconds, 1))
+            self.lost("gave no sign of life")
 
     # Ending
 

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import fcntl
 import socket
+import struct
 import sys
 import termios
 
 from zqd.zmtp.frames import Raw
 
 MOST_PIECES = 1024  # that one sendmsg takes (IOV_MAX)
+
+# Of struct tcp_info (linux/tcp.h), tcpi_unacked (segments) and tcpi_last_ack_recv (milliseconds ago).
+_TCP_INFO = struct.Struct("=24xI28xI")
 
 
 class Outflow:
@@ -56,6 +60,17 @@ class Outflow:
         if held < self._held or self.progress > self._looked:
             self.progress = now
         self._held, self._looked = held, now
+
+    def unacknowledged_for(self) -> float:
+        """How long the peer's kernel has acknowledged nothing of what is on its way to it, seconds; 0 where nothing is.
+
+        A peer that does not read leaves nothing on the way, and so is not meant here; one that was unplugged is.
+        """
+        if self._sock.family == socket.AF_UNIX:
+            return 0.0
+        info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        unacknowledged, milliseconds = _TCP_INFO.unpack(info)
+        return milliseconds / 1000 if unacknowledged else 0.0
 
     def _forget(self, sent: int) -> None:
         self.size -= sent
