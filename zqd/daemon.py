@@ -27,7 +27,7 @@ from zqd.control.waiters import Waiters
 from zqd.core.peers import Worker
 from zqd.core.queue import Queue
 from zqd.endpoints import IpcEndpoint, bind, parse
-from zqd.errors import ConfigError, ExitStatus, UnavailableError, UsageError, ZqdError
+from zqd.errors import ExitStatus, UnavailableError, UsageError, ZqdError
 from zqd.logs import EventLog, configure
 from zqd.net.device import Device
 from zqd.net.loop import Loop
@@ -193,8 +193,7 @@ class Daemon:
 
         self.control = self.config.control or f"ipc://{run_directory() / CONTROL_SOCKET}"
         endpoint = parse(self.control)
-        if not isinstance(endpoint, IpcEndpoint):
-            raise ConfigError([f"control = {self.control!r}: expected ipc:///PATH"])
+        assert isinstance(endpoint, IpcEndpoint)  # the configuration lets nothing else pass
         listener = bind(endpoint, mode=CONTROL_MODE)
         self._cleanup.callback(listener.close)
         context = zmq.Context(1)
@@ -262,6 +261,9 @@ def main(argv: list[str] | None = None) -> int:
         return error.status
     except KeyboardInterrupt:  # before there was anything to stop
         return 128 + signal.SIGINT
+    except Exception as fault:  # noqa: BLE001 - the log has it, with its traceback
+        EventLog().fault(fault)
+        return ExitStatus.SOFTWARE
     return ExitStatus.OK
 
 

@@ -63,14 +63,36 @@ def test_rule_22_the_grace_of_a_client_that_stays_silent_is_over_soon(before: fl
 def test_rule_22_what_was_read_is_still_dispatched() -> None:
     """Waiting requests are answered, retries included."""
     q = Harness()
+    a, w, v = q.client("a"), q.worker("w"), q.worker("v")
+    a.send(b"one", b"two", b"three")
+    q.stop()
+    w.die()
+    v.reply()
+    v.reply()
+    v.reply()
+    assert sorted(a.answers) == [b"re:one", b"re:three", b"re:two"]
+    assert a.gone
+
+
+def test_rule_22_what_waits_fails_at_once_when_no_worker_is_left() -> None:
+    """Nobody listens any more, so none can come: waiting for `drain_timeout` would help nobody."""
+    q = Harness()
     a, w = q.client("a"), q.worker("w")
     a.send(b"one", b"two")
     q.stop()
     w.die()
-    v = q.worker("v")
-    v.reply()
-    v.reply()
-    assert a.answers == [b"re:one", b"re:two"]
+    assert a.answers == [b"ZQD-ERROR 503 stopping, and no worker is left"] * 2
+    assert a.gone
+
+
+def test_rule_22_without_a_worker_a_stop_is_over_at_once() -> None:
+    """What waits when the stop begins fails as well."""
+    q = Harness()
+    a = q.client("a")
+    a.send(b"one")
+    q.stop()
+    q.wait(0)
+    assert a.answers == [b"ZQD-ERROR 503 stopping, and no worker is left"]
     assert a.gone
 
 
@@ -106,7 +128,7 @@ def test_rule_22_a_drain_timeout_of_0_is_none() -> None:
 def test_rule_22_after_the_time_is_up_nothing_is_admitted() -> None:
     """What a client's buffer still held gets 503."""
     q = Harness(drain_timeout=1.0)
-    a = q.client("a")
+    a, _ = q.client("a"), q.worker("w")
     a.send(b"one")
     q.stop()
     a.unread.append(encode_message([b"", b"two"]))  # lies in its buffer until the device has a last look

@@ -7,7 +7,7 @@ import zmq
 
 from tests.conftest import Connect
 from tests.faults.raw import RawPeer
-from tests.support.processes import Zqd
+from tests.support.processes import Zqd, wait_for
 from zqd.zmtp.frames import encode_message
 
 PIPELINED = 20_000
@@ -18,6 +18,11 @@ MOST_BEFORE = 3  # the one that runs, the pipelining client's turn, and perhaps 
 def pipeline() -> bytes:
     """So many requests of one client, as bytes."""
     return b"".join(encode_message([b"", b"%d" % number]) for number in range(PIPELINED))
+
+
+def waiting_singles(zqd: Zqd) -> int:
+    """How many requests wait of all clients but the first, which is the greedy one."""
+    return sum(row["queued"] for row in zqd.control("clients")[1:])
 
 
 @pytest.mark.parametrize("max_queued", [2 * PIPELINED, 100], ids=["at dispatch", "at admission"])
@@ -41,10 +46,10 @@ def test_single_request_beside_a_pipeline(
         assert waiting["received"] <= sent + 1
         before: list[int] = []
         for number in range(20):
-            received = zqd.queue()["received"]
             single.send(b"single %d" % number)
-            # The worker holds one meanwhile and answers none: so nothing else comes in.
-            zqd.wait_until("it to wait", lambda queue: queue["received"] == received + 1)  # noqa: B023 - called at once
+            wait_for(
+                lambda: waiting_singles(zqd) == 1, "it to wait"
+            )  # the worker holds another one meanwhile
             before.append(0)
             while not (request := worker.recv()).startswith(b"single"):
                 before[-1] += 1
@@ -65,10 +70,9 @@ def test_many_single_requests_beside_a_pipeline(zqd: Zqd, connect: Connect, pipe
         zqd.wait_until("all clients", lambda queue: queue["clients"] == 21)
         of_greedy = 0
         for round_ in range(5):
-            received = zqd.queue()["received"]
             for single in singles:
                 single.send(b"single %d" % round_)
-            zqd.wait_until("all of them to wait", lambda queue: queue["received"] >= received + 20)  # noqa: B023 - called at once
+            wait_for(lambda: waiting_singles(zqd) == 20, "all of them to wait")
             answered = 0
             while answered < 20:
                 request = worker.recv()

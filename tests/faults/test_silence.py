@@ -262,11 +262,11 @@ class Cable:
 
     def cut(self) -> None:
         """No packet gets through from now on, either way; nobody is told."""
-        ip("-n", self.there, "link", "set", "veth", "down")
+        network("-n", self.there, "link", "set", "veth", "down")
 
 
-def ip(*words: str) -> None:
-    """Let ip(8) do something."""
+def network(*words: str) -> None:
+    """Change something of the network, see ip(8)."""
     subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
 
 
@@ -279,14 +279,14 @@ def cable() -> Iterator[Cable]:
     with contextlib.ExitStack() as stack:
         for namespace in cable.here, cable.there:
             try:
-                ip("netns", "add", namespace)
+                network("netns", "add", namespace)
             except subprocess.CalledProcessError as error:
                 pytest.skip(f"UNPLUGGED PEERS ARE NOT TESTED: no network namespaces here: {error.stderr}")
-            stack.callback(ip, "netns", "del", namespace)
-        ip(*f"-n {cable.here} link add veth type veth peer name veth netns {cable.there}".split())
+            stack.callback(network, "netns", "del", namespace)
+        network(*f"-n {cable.here} link add veth type veth peer name veth netns {cable.there}".split())
         for namespace, address in (cable.here, cable.ADDRESS), (cable.there, "198.18.0.2"):
-            ip("-n", namespace, "addr", "add", f"{address}/30", "dev", "veth")
-            ip("-n", namespace, "link", "set", "veth", "up")
+            network("-n", namespace, "addr", "add", f"{address}/30", "dev", "veth")
+            network("-n", namespace, "link", "set", "veth", "up")
         yield cable
 
 
@@ -397,26 +397,26 @@ def test_heartbeats_after_a_pause_of_zqd_itself() -> None:
         on_fault=lambda fault: told.append(str(fault)),
     )
     device.open()
-    with contextlib.closing(loop), contextlib.closing(device):
-        with RawPeer(str(device.backend.listeners[0].endpoint)) as peer:
-            peer.send_handshake(b"REP")
-            while not device.queue.workers:
-                loop.turn()
-            (link,) = device._links.values()
-            heartbeat = link._heartbeat
-            assert heartbeat is not None
+    endpoint = str(device.backend.listeners[0].endpoint)
+    with contextlib.closing(loop), contextlib.closing(device), RawPeer(endpoint) as peer:
+        peer.send_handshake(b"REP")
+        while not device.queue.workers:
+            loop.turn()
+        (link,) = device._links.values()
+        heartbeat = link._heartbeat
+        assert heartbeat is not None
 
-            def stand_still() -> None:
-                """As in a turn whose wait was over just before everything stood still for eleven seconds."""
-                loop.now += 11.0
-                heartbeat._beat()
+        def stand_still() -> None:
+            """As in a turn whose wait was over just before everything stood still for eleven seconds."""
+            loop.now += 11.0
+            heartbeat._beat()
 
-            for _ in range(3):
-                stand_still()  # a PING is due
-                peer.send(pong())
-                stand_still()
-                assert told.count("peer.silent") == 0
+        for _ in range(3):
+            stand_still()  # a PING is due
+            peer.send(pong())
             stand_still()
-            stand_still()
-            assert told.count("peer.silent") == 1
-            assert not device.queue.workers
+            assert told.count("peer.silent") == 0
+        stand_still()
+        stand_still()
+        assert told.count("peer.silent") == 1
+        assert not device.queue.workers

@@ -122,6 +122,8 @@ def _endpoints_in_use(draft: Draft, names: Sequence[str], whole: bool) -> list[t
     used = []
     if isinstance(control := draft.values.get("control"), str):
         used.append(("control", control))
+        if not control.startswith("ipc://"):
+            draft.problems.append(f"{draft.where('control')}: {control} is no path; expected ipc:///PATH")
     for name in names:
         for side in _SIDES:
             row = QUEUE_SETTINGS[side]

@@ -29,7 +29,7 @@ from zqd.core.dispatch import ID_HEADER, ID_SIZE, KEY_SIZE, Dispatcher
 from zqd.core.ledger import Ledger
 from zqd.core.outputs import Ending, Outputs
 from zqd.core.peers import Client, Worker
-from zqd.core.regime import Regime, Verdict
+from zqd.core.regime import Regime, State, Verdict
 from zqd.core.request import NO_OPTIONS, Request, parse_options
 from zqd.core.settings import QueueSettings
 from zqd.core.waiting import WaitingLine
@@ -180,6 +180,7 @@ class Queue:
                 charged = place == 0 or worker.concurrent
                 self._return(request, FailureCode.WORKER_LOST, "worker lost", now, charged=charged)
         self.dispatcher.dispatch(now)
+        self._give_up_without_workers()
 
     # Time
 
@@ -200,9 +201,9 @@ class Queue:
                 reason = "waited too long" if kind is Kind.WAIT else "the client's own time-out"
                 self._fail_in_place(request, FailureCode.TIMED_OUT, reason)
         if self.regime.elapse(now):
-            for request in self.unanswered():
-                self._fail_in_place(request, FailureCode.NO_CAPACITY, "stopping")
+            self._fail_all("stopping")
             self.regime.end_all()
+        self._give_up_without_workers()
 
     # Orders about one worker or one request (those about the whole queue: `regime`)
 
@@ -238,6 +239,15 @@ class Queue:
     def cancel(self, request: Request) -> None:
         """Fail an unanswered request with 499; a worker that runs it goes on, and owes the answer (law 7)."""
         self._fail_in_place(request, FailureCode.CANCELLED, "cancelled")
+
+    def _give_up_without_workers(self) -> None:
+        """At a stop no worker can come any more: what waits when the last one has gone fails at once."""
+        if self.regime.state is State.STOPPING and self.line.size and not len(self.workers):
+            self._fail_all("stopping, and no worker is left")
+
+    def _fail_all(self, reason: str) -> None:
+        for request in self.unanswered():
+            self._fail_in_place(request, FailureCode.NO_CAPACITY, reason)
 
     # Requests that are not let in
 

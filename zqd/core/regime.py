@@ -16,7 +16,9 @@ from zqd.core.dispatch import Dispatcher
 from zqd.core.outputs import Ending, Outputs
 from zqd.core.peers import Client
 
-GRACE = 0.1  # seconds after its last reply in which a client's next request is still expected at a stop
+# Seconds after its last reply in which a client's next request is still expected at a stop: a request that crosses our FIN
+# is lost, and a REQ then waits for ever. (With 0.1 some clients that think for 0.1 to 0.5 s were; with 1.0 none.)
+GRACE = 1.0
 
 
 class State(enum.Enum):

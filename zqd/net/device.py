@@ -13,10 +13,12 @@ from zqd.config import QueueConfig
 from zqd.core.outputs import Ending
 from zqd.core.peers import Client, Peer
 from zqd.core.queue import Queue
+from zqd.core.settings import QueueSettings
+from zqd.net.client_role import ClientRole
 from zqd.net.link import LINGER, Link, Stage
 from zqd.net.loop import Loop
-from zqd.net.roles import ClientRole, WorkerRole
 from zqd.net.side import Notify, Room, Side
+from zqd.net.worker_role import WorkerRole
 from zqd.stats import Rates
 from zqd.zmtp.connection import Connection
 from zqd.zmtp.handshake import Null
@@ -56,6 +58,11 @@ class Device:
         self.loop.parts.append(self)
 
     # Links
+
+    @property
+    def settings(self) -> QueueSettings:
+        """The queue's."""
+        return self.queue.settings
 
     def _client_connected(self, sock: socket.socket, address: str) -> None:
         link = self._link(sock, address, b"ROUTER")

@@ -12,13 +12,38 @@ Layer 3. Called by: `link`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from zqd.net.link import Link
-    from zqd.net.loop import Timer
+from zqd.net.loop import Loop, Timer
+from zqd.net.outflow import Outflow
 
 PAUSED_INTERVAL = 1.0  # seconds between the PINGs to a peer that is not read
+
+
+class Beating(Protocol):
+    """What heartbeats need of the link that they are of."""
+
+    loop: Loop
+    outflow: Outflow
+    heard: float
+    """When the last byte came."""
+
+    @property
+    def reading(self) -> bool:
+        """The peer may be read now."""
+        ...
+
+    def look(self) -> bool:
+        """Read what the peer may have sent meanwhile; True where there was something."""
+        ...
+
+    def ping(self, timeout: float) -> bool:
+        """Send a PING; False if that ended the link."""
+        ...
+
+    def silent(self, seconds: float) -> None:
+        """The peer gave no sign of life for so long."""
+        ...
 
 
 class Heartbeat:
@@ -26,7 +51,7 @@ class Heartbeat:
 
     __slots__ = ("_interval", "_link", "_pinged", "_timeout", "_timer")
 
-    def __init__(self, link: Link, interval: float, timeout: float) -> None:
+    def __init__(self, link: Beating, interval: float, timeout: float) -> None:
         self._link = link
         self._interval = interval
         self._timeout = timeout

@@ -1,14 +1,13 @@
 """One peer's connection: a socket, its ZMTP connection, and the bytes between them.
 
-    socket ─ read ─▶ Connection.receive ─▶ the role's `take` (see `roles`)
+    socket ─ read ─▶ Connection.receive ─▶ the role's `take` (see `role`)
     socket ◀ flush ─ Connection.outbox and the peer's outbox, joined into one send a turn
 
 A link is **open** until it is lost (the peer's doing: closed at once) or ended (ours, rule 21: flush, FIN, read and
 discard to EOF, close; closing on unread input would destroy the reply that is being sent).
 
-One class for clients and workers alike: what differs is in the role, and code that only ever sees one class runs faster.
-
-Layer 3; knows sockets and the loop. Called by: `device`, `roles`.
+One class for all: what differs is in the role, and code that only ever sees one class runs faster.
+Layer 3; knows sockets and the loop. Called by: `device`, `client_role`, `worker_role`.
 """
 
 from __future__ import annotations
@@ -17,18 +16,17 @@ import enum
 import select
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from zqd.core.peers import Peer
+from zqd.core.settings import QueueSettings
 from zqd.net.heartbeat import Heartbeat
-from zqd.net.loop import Timer
+from zqd.net.loop import Loop, Timer
 from zqd.net.outflow import Outflow
+from zqd.net.role import GONE, Role
 from zqd.zmtp.connection import LARGE, Connection, Message
 from zqd.zmtp.frames import Raw
 from zqd.zmtp.opening import Phase
-
-if TYPE_CHECKING:
-    from zqd.net.device import Device
 
 READ_SIZE = 256 << 10  # bytes: the most that one call reads; a peer has at most two in a turn
 SMALL_READ = 16 << 10  # bytes: of the first one, whose memory is cheap to get and needs no second copy
@@ -43,59 +41,24 @@ WRITE = select.EPOLLOUT
 LEFT = select.EPOLLRDHUP
 
 
-class Role(Protocol):
-    """What a link is to the queue: a client's or a worker's."""
+class Owner(Protocol):
+    """What a link needs of the device that it belongs to."""
 
-    heartbeat_interval: float
-    """Seconds; 0 for none."""
-
-    def join(self) -> Peer:
-        """The handshake is over: tell the queue, and return the peer that it knows from now on."""
-        ...
-
-    def take(self, messages: list[Message]) -> None:
-        """Whole messages, possibly none."""
-        ...
-
-    def leave(self) -> None:
-        """Tell the queue that the peer is gone."""
-        ...
+    loop: Loop
+    fault: Callable[[Exception], None]
 
     @property
-    def reading(self) -> bool:
-        """The peer may be read now."""
+    def settings(self) -> QueueSettings:
+        """Of its queue."""
         ...
 
-    def unsent(self, size: int) -> None:
-        """`size` bytes wait for the peer to read them; 0 once all have gone."""
+    def note(self, event: str, *, link: Link, **fields: object) -> None:
+        """Say that something happened on a link."""
         ...
 
-
-class _Gone:
-    """The role of a closed link.
-
-    A link and its role know each other: without this change of roles all that an ended connection held would lie about
-    until the garbage collector comes, and `daemon` makes it come seldom.
-    """
-
-    heartbeat_interval = 0.0
-    reading = False
-
-    def join(self) -> Peer:
-        """Never asked: a closed link makes no handshake."""
-        raise AssertionError
-
-    def take(self, messages: list[Message]) -> None:
-        """Too late."""
-
-    def leave(self) -> None:
-        """The queue has been told."""
-
-    def unsent(self, size: int) -> None:
-        """Nobody will read it."""
-
-
-_GONE = _Gone()
+    def forget(self, link: Link) -> None:
+        """A link is closed."""
+        ...
 
 
 class Stage(enum.Enum):
@@ -112,9 +75,9 @@ class Link:
 
     __slots__ = (
         "_bulk",
-        "_device",
         "_heartbeat",
         "_outbox",
+        "_owner",
         "_recv",
         "_send",
         "_take",
@@ -133,9 +96,9 @@ class Link:
     )
 
     def __init__(
-        self, device: Device, sock: socket.socket, address: str, number: int, connection: Connection
+        self, owner: Owner, sock: socket.socket, address: str, number: int, connection: Connection
     ) -> None:
-        self.loop = device.loop
+        self.loop = owner.loop
         self.sock = sock
         self.address = address
         self.number = number
@@ -144,10 +107,10 @@ class Link:
         """Known to the queue once the handshake is over."""
         self.role: Role
         self.stage = Stage.OPEN
-        self.heard = device.loop.now
+        self.heard = owner.loop.now
         """When the last byte came."""
-        self.outflow = Outflow(sock, device.loop.now)
-        self._device = device
+        self.outflow = Outflow(sock, owner.loop.now)
+        self._owner = owner
         self._recv = sock.recv
         self._send = sock.send
         self._take: Callable[[list[Message]], None]
@@ -162,7 +125,7 @@ class Link:
         self.role = role
         self._take = role.take
         self.loop.register(self.sock.fileno(), READ, self._readable)
-        timeout = self._device.queue.settings.handshake_timeout
+        timeout = self._owner.settings.handshake_timeout
         if timeout:
             self._timer = self.loop.call_at(self.heard + timeout, self._handshake_timed_out)
         self.flush()
@@ -181,7 +144,7 @@ class Link:
             if not self.connection.more and self.read() and self._bulk and self.reading:
                 self.read()
         except Exception as fault:  # noqa: BLE001 - a fault of ours costs one connection, never the broker
-            self._device.fault(fault)
+            self._owner.fault(fault)
             self.lost("a fault in zqd")
 
     def _ready(self, events: int) -> None:
@@ -199,7 +162,7 @@ class Link:
                     self.lost("closed while it was not read")
                 # Else it was paused in this turn, with something to read: that waits in the socket.
         except Exception as fault:  # noqa: BLE001 - a fault of ours costs one connection, never the broker
-            self._device.fault(fault)
+            self._owner.fault(fault)
             self.lost("a fault in zqd")
 
     def read(self) -> bool:
@@ -269,15 +232,15 @@ class Link:
         self.peer = self.role.join()
         self._outbox = self.peer.outbox
         if self.connection.answers_pings:
-            timeout = self._device.queue.settings.heartbeat_timeout
+            timeout = self._owner.settings.heartbeat_timeout
             self._heartbeat = Heartbeat(self, self.role.heartbeat_interval, timeout)
 
     def _handshake_timed_out(self) -> None:
-        self._refuse(f"no handshake within {self._device.queue.settings.handshake_timeout:g} s")
+        self._refuse(f"no handshake within {self._owner.settings.handshake_timeout:g} s")
 
     def _refuse(self, reason: str) -> None:
         """The peer broke the protocol, or cannot be served."""
-        self._device.note("peer.refused", link=self, reason=reason)
+        self._owner.note("peer.refused", link=self, reason=reason)
         self.end()
 
     # Sending
@@ -364,7 +327,7 @@ class Link:
     def silent(self, seconds: float) -> None:
         """The peer gave no sign of life for so long."""
         if self.stage is Stage.OPEN:
-            self._device.note("peer.silent", link=self, seconds=round(seconds, 1))
+            self._owner.note("peer.silent", link=self, seconds=round(seconds, 1))
             self.lost("gave no sign of life")
 
     # Ending
@@ -415,7 +378,7 @@ class Link:
         if self.stage is Stage.CLOSED:
             return
         if reason:
-            self._device.note("peer.lost", link=self, reason=reason)
+            self._owner.note("peer.lost", link=self, reason=reason)
         was_open = self.stage is Stage.OPEN
         self.stage = Stage.CLOSED
         if self._timer is not None:
@@ -428,9 +391,9 @@ class Link:
         self.outflow.clear()
         if was_open:
             self._tell_queue()
-        self._device.forget(self)
-        self.role = _GONE
-        self._take = _GONE.take
+        self._owner.forget(self)
+        self.role = GONE
+        self._take = GONE.take
 
     def _tell_queue(self) -> None:
         if self.peer is not None and not self.peer.gone:

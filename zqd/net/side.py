@@ -11,9 +11,9 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zqd.endpoints import IpcEndpoint, Listener, bind, parse
+from zqd.endpoints import Listener, bind, parse
+from zqd.net.addresses import address_of
 from zqd.net.loop import Loop
-from zqd.net.roles import peer_pid
 
 ACCEPTS_PER_TURN = 64  # connections that one listener accepts before the others have their turn
 RETRY = 1.0  # seconds until accepting is tried again where it was not possible
@@ -92,7 +92,7 @@ class Side:
                 continue  # one connection's own trouble (accept(2))
             sock.setblocking(False)
             try:
-                self._connected(sock, _address(listener, sock, address))
+                self._connected(sock, address_of(listener.endpoint, sock, address))
             except OSError as error:  # epoll_ctl(2): no memory for it, or max_user_watches reached
                 sock.close()
                 self._rest(listener, "accept.failed", reason=error.strerror)
@@ -104,11 +104,3 @@ class Side:
         self._loop.unregister(listener.socket.fileno())
         self._accepting.discard(listener)
         self._loop.call_at(self._loop.now + RETRY, lambda: self._accept_from(listener))
-
-
-def _address(listener: Listener, sock: socket.socket, address: tuple[str, int]) -> str:
-    """For people: `127.0.0.1:40312`, `[::1]:40312`, `ipc:pid=812`."""
-    if isinstance(listener.endpoint, IpcEndpoint):
-        return f"ipc:pid={peer_pid(sock)}"
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,23 +1,16 @@
-"""What a link is to the queue: a client's, whose messages are requests, or a worker's, whose messages are replies.
+"""A client's link: its messages are requests, and it is read while the queue wants more of it.
 
-Layer 3. Called by: `link` (take, unsent, leave, …), `device` (resume, last_look).
+Layer 3. Called by: `link`, `device` (resume, last_look).
 """
 
 from __future__ import annotations
 
-import socket
-import struct
-from typing import TYPE_CHECKING
-
-from zqd.core.peers import Client, Worker
+from zqd.core.peers import Client
+from zqd.core.queue import Queue
+from zqd.net.addresses import name_of
 from zqd.net.link import Link, Stage
 from zqd.net.loop import Timer
 from zqd.zmtp.connection import Message, Oversize
-
-if TYPE_CHECKING:
-    from zqd.core.queue import Queue
-
-_UCRED = struct.Struct("3i")
 
 
 class ClientRole:
@@ -112,60 +105,3 @@ class ClientRole:
             link.silent(patience)
         else:
             self._judge_later()
-
-
-class WorkerRole:
-    """A worker is always read, to EOF: its last reply may be just before it (rule 18)."""
-
-    __slots__ = ("_link", "_queue", "heartbeat_interval", "worker")
-
-    reading = True
-
-    def __init__(self, link: Link, queue: Queue) -> None:
-        self.heartbeat_interval = queue.settings.backend_heartbeat_interval
-        self.worker: Worker
-        self._link = link
-        self._queue = queue
-
-    def join(self) -> Worker:
-        """The queue knows it from now on; a REP has `prefetch` slots, others one until their hello (rule 8)."""
-        link, queue, now = self._link, self._queue, self._link.loop.now
-        capacity = queue.settings.prefetch if link.connection.peer_type == b"REP" else 1
-        self.worker = Worker(
-            link.number, link.address, name_of(link.connection.identity), now, capacity=capacity
-        )
-        if link.sock.family == socket.AF_UNIX:
-            self.worker.pid = peer_pid(link.sock)
-        queue.join_worker(self.worker, now)
-        return self.worker
-
-    def take(self, messages: list[Message]) -> None:
-        """Replies and notices."""
-        queue, worker, now = self._queue, self.worker, self._link.loop.now
-        for raw in messages:
-            if isinstance(raw, Oversize):
-                queue.oversize_reply(worker, raw.envelope, now)
-            else:
-                queue.reply(worker, raw, now)
-
-    def unsent(self, size: int) -> None:
-        """A worker gets no more than its window: there is nothing to bound."""
-
-    def leave(self) -> None:
-        """The connection has ended."""
-        self._queue.worker_left(self.worker, self._link.loop.now)
-
-
-def name_of(identity: bytes) -> str:
-    """A routing id for people: text where it is text, hex where it is not, as libzmq's generated ones."""
-    try:
-        text = identity.decode("ascii")
-    except UnicodeDecodeError:
-        return identity.hex()
-    return text if text.isprintable() else identity.hex()
-
-
-def peer_pid(sock: socket.socket) -> int:
-    """The process that connected a unix socket (SO_PEERCRED, unix(7))."""
-    pid, _, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    return int(pid)

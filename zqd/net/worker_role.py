@@ -1,0 +1,56 @@
+"""A worker's link: its messages are replies and notices, and it is always read, to EOF.
+
+Layer 3. Called by: `link`.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from zqd.core.peers import Worker
+from zqd.core.queue import Queue
+from zqd.net.addresses import name_of, peer_pid
+from zqd.net.link import Link
+from zqd.zmtp.connection import Message, Oversize
+
+
+class WorkerRole:
+    """A worker is always read, to EOF: its last reply may be just before it (rule 18)."""
+
+    __slots__ = ("_link", "_queue", "heartbeat_interval", "worker")
+
+    reading = True
+
+    def __init__(self, link: Link, queue: Queue) -> None:
+        self.heartbeat_interval = queue.settings.backend_heartbeat_interval
+        self.worker: Worker
+        self._link = link
+        self._queue = queue
+
+    def join(self) -> Worker:
+        """The queue knows it from now on; a REP has `prefetch` slots, others one until their hello (rule 8)."""
+        link, queue, now = self._link, self._queue, self._link.loop.now
+        capacity = queue.settings.prefetch if link.connection.peer_type == b"REP" else 1
+        self.worker = Worker(
+            link.number, link.address, name_of(link.connection.identity), now, capacity=capacity
+        )
+        if link.sock.family == socket.AF_UNIX:
+            self.worker.pid = peer_pid(link.sock)
+        queue.join_worker(self.worker, now)
+        return self.worker
+
+    def take(self, messages: list[Message]) -> None:
+        """Replies and notices."""
+        queue, worker, now = self._queue, self.worker, self._link.loop.now
+        for raw in messages:
+            if isinstance(raw, Oversize):
+                queue.oversize_reply(worker, raw.envelope, now)
+            else:
+                queue.reply(worker, raw, now)
+
+    def unsent(self, size: int) -> None:
+        """A worker gets no more than its window: there is nothing to bound."""
+
+    def leave(self) -> None:
+        """The connection has ended."""
+        self._queue.worker_left(self.worker, self._link.loop.now)
