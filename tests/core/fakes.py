@@ -135,7 +135,9 @@ class FakeClient:
         return taken
 
     def _hold(self, size: int) -> None:
-        self.harness.queue.unfinished(self.peer, size)
+        wanted = self.harness.queue.unfinished(self.peer, size)
+        assert wanted or self.peer.paused, "rule 17: it is not to be read on, and not paused"
+        assert wanted or size, "rule 17: it is not to be read on, and holds nothing"
 
     def _tell_unsent(self) -> None:
         size = self.unsent

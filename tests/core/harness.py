@@ -210,6 +210,7 @@ class Harness:
         if isinstance(peer, Client):
             client = self.clients[peer]
             if ending is Ending.GRACEFUL:
+                assert not peer.outstanding, f"rule 22: {client.name} is ended before its last reply"
                 client.push()  # a last look at what it has sent
                 if peer.outstanding:
                     peer.ended = False

@@ -204,6 +204,26 @@ def test_rule_17_bytes_of_unfinished_messages_count() -> None:
     assert a.peer.paused
 
 
+def test_rule_17_a_client_is_told_when_it_is_not_to_be_read_on() -> None:
+    """By the call that says how much it holds."""
+    q = Harness(max_queued_bytes=300)
+    a, b = q.client("a"), q.client("b")
+    a.send(padded(b"one", 200))
+    assert q.queue.unfinished(b.peer, 100)
+    assert not q.queue.unfinished(b.peer, 101)
+
+
+def test_rule_17_a_message_that_was_let_grow_is_let_in() -> None:
+    """Although another one has come into the line meanwhile."""
+    q = Harness(max_queued_bytes=300)
+    (a,) = _holders(q, 500)
+    b = q.client("b")
+    b.send(b"small")
+    a.send(padded(b"large", 600))
+    assert not a.peer.paused
+    assert q.counts["queued"] == 2
+
+
 def test_rule_17_an_unfinished_message_that_fits_again_goes_on() -> None:
     """Its bytes are in the account already, so it needs no more room than it has."""
     q = Harness(max_queued_bytes=300)

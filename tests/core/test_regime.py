@@ -149,7 +149,7 @@ def test_rule_23_a_drain_ends_a_pause() -> None:
 
 
 @pytest.mark.parametrize(
-    "end", ["failed", "dropped", "left", "timed out", "cancelled", "dropped with its worker"]
+    "end", ["failed", "too large", "dropped", "left", "timed out", "cancelled", "dropped with its worker"]
 )
 def test_rule_23_the_last_request_drains_a_queue_however_it_ends(end: str) -> None:
     """Not only by a reply."""
@@ -161,6 +161,8 @@ def test_rule_23_the_last_request_drains_a_queue_however_it_ends(end: str) -> No
     match end:
         case "failed":
             w.reply(envelope=(b"another", b""))
+        case "too large":
+            w.reply_too_much()
         case "dropped":
             a.leave()
             w.reply()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import zmq
@@ -30,18 +31,21 @@ def zqctl(zqd: Zqd, *arguments: str) -> tuple[int, str, str]:
 
 
 @contextmanager
-def waiting(zqd: Zqd, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A zqctl that has connected and waits for its answer; it ends with the test."""
-    before = zqd.fds()
+def started(zqd: Zqd, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A zqctl at work; it ends with the test."""
     with subprocess.Popen(
         command(zqd, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            wait_for(lambda: zqd.fds() > before or process.poll() is not None, "zqctl to connect")
-            assert process.poll() is None, process.communicate()
             yield process
         finally:
             process.kill()
+
+
+def connections(zqd: Zqd) -> int:
+    """Connections of the control socket that zqd holds (proc(5), /proc/net/unix: state 3 is connected)."""
+    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    return sum(line[5] == "03" and line[-1] == str(zqd.control_path) for line in lines)
 
 
 def outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -125,7 +129,7 @@ def test_wait_for_workers_ends_when_the_last_of_them_joins(zqd: Zqd, connect: Co
     """As a deployment waits for its workers to come up."""
     connect(zmq.REP, zqd.backend)
     zqd.wait_until("the first", lambda queue: queue["workers"] == 1)
-    with waiting(zqd, "wait", "--workers", "2") as process:
+    with started(zqd, "wait", "--workers", "2") as process:
         connect(zmq.REP, zqd.backend)
         assert outcome(process) == (0, "queue default: running, 2 workers, 0 queued, 0 in flight\n", "")
 
@@ -133,7 +137,7 @@ def test_wait_for_workers_ends_when_the_last_of_them_joins(zqd: Zqd, connect: Co
 def test_wait_for_idle_ends_with_the_last_reply(zqd: Zqd, connect: Connect) -> None:
     """With --json it says what it has come to."""
     client, worker = busy(zqd, connect)
-    with waiting(zqd, "wait", "--idle", "--json") as process:
+    with started(zqd, "wait", "--idle", "--json") as process:
         worker.send(b"done")
         assert client.recv() == b"done"
         status, out, errors = outcome(process)
@@ -150,9 +154,9 @@ def test_wait_for_what_is_true_does_not_wait(zqd: Zqd) -> None:
 def test_drain_and_wait_ends_when_the_queue_is_drained(zqd: Zqd, connect: Connect) -> None:
     """Whoever waits for a drain that somebody else has ordered is answered too."""
     client, worker = busy(zqd, connect)
-    with waiting(zqd, "drain", "--wait") as ordering:
+    with started(zqd, "drain", "--wait") as ordering:
         zqd.wait_until("the drain", lambda queue: queue["state"] == "draining")
-        with waiting(zqd, "wait", "--drained") as looking:
+        with started(zqd, "wait", "--drained") as looking:
             worker.send(b"done")
             assert client.recv() == b"done"
             assert outcome(ordering) == (0, "queue default: drained, 0 queued, 0 in flight\n", "")
@@ -167,7 +171,7 @@ def test_drain_and_wait_ends_when_the_worker_holds_nothing(zqd: Zqd, connect: Co
     """Then it can be stopped."""
     client, worker = busy(zqd, connect)
     (row,) = zqd.control("workers")
-    with waiting(zqd, "drain", row["id"], "--wait") as process:
+    with started(zqd, "drain", row["id"], "--wait") as process:
         wait_for(lambda: zqd.control("workers")[0]["state"] == "draining", "the drain")
         worker.send(b"done")
         assert client.recv() == b"done"
@@ -177,7 +181,7 @@ def test_drain_and_wait_ends_when_the_worker_holds_nothing(zqd: Zqd, connect: Co
 def test_drain_and_wait_ends_when_it_is_called_off(zqd: Zqd, connect: Connect) -> None:
     """Status 1, so that a script does not go on as if all were drained."""
     busy(zqd, connect)
-    with waiting(zqd, "drain", "--wait") as process:
+    with started(zqd, "drain", "--wait") as process:
         zqd.wait_until("the drain", lambda queue: queue["state"] == "draining")
         zqd.control("resume")
         sentence = "zqctl: queue default is running now: its drain was called off\n"
@@ -193,26 +197,18 @@ def test_a_wait_that_takes_too_long_is_status_1(zqd: Zqd, connect: Connect, argu
     assert zqctl(zqd, *arguments, "--timeout", "0.2") == (1, "", sentence)
 
 
-def test_who_waits_is_told_of_the_end(zqd: Zqd) -> None:
-    """A zqd that stops answers everybody before it goes."""
-    with waiting(zqd, "wait", "--workers", "1") as process:
-        wait_for(lambda: zqd.control("ping"), "zqd to have read it")
-        assert zqd.stop() == 0
-        assert outcome(process) == (1, "", "zqctl: zqd stopped before this was done\n")
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_waiting_zqctl_that_is_killed_leaves_nothing_behind(
     zqd: Zqd, connect: Connect, number: signal.Signals
 ) -> None:
-    """No connection, no fault when what it waited for comes, and no work for zqd meanwhile."""
-    zqd.control("ping")
-    before = wait_for(lambda: zqd.fds(), "the descriptors to be counted")
-    with waiting(zqd, "wait", "--workers", "1") as process:
+    """No connection, and no trouble when that comes for which it waited."""
+    client, worker = busy(zqd, connect)
+    with started(zqd, "drain", "--wait") as process:
+        zqd.wait_until("the drain", lambda queue: queue["state"] == "draining")
         process.send_signal(number)
         assert outcome(process) == (130 if number is signal.SIGINT else -number, "", "")
-    wait_for(lambda: zqd.fds() <= before, "its connection to end")
-    connect(zmq.REP, zqd.backend)
-    zqd.wait_until("the worker", lambda queue: queue["workers"] == 1)
-    assert zqctl(zqd, "wait", "--workers", "1")[0] == 0
+    wait_for(lambda: not connections(zqd), "its connection to end")
+    worker.send(b"done")
+    assert client.recv() == b"done"
+    assert zqctl(zqd, "wait", "--drained")[0] == 0
     assert not zqd.log("zqd.fault")

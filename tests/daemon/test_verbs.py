@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -358,3 +359,44 @@ def test_verbs_and_a_lost_worker_mix(zqd: Zqd, connect: Connect, order: str) -> 
     other.send(other.recv())
     assert client.recv() == b"one"
     assert_even(zqd.queue())
+
+
+# Commands that wait
+
+
+def ask(control: zmq.Socket[bytes], command: str, **args: object) -> None:
+    """Send a DEALER's request to the control socket; its answers come in the order in which they are given."""
+    request = {"zqctl": 1, "command": command, "args": args}
+    control.send_multipart([b"", json.dumps(request).encode()])
+
+
+def answer(control: zmq.Socket[bytes]) -> Row:
+    """The next answer."""
+    reply = json.loads(control.recv_multipart()[-1])
+    assert isinstance(reply, dict)
+    return reply
+
+
+def test_who_waits_is_told_of_the_end(zqd: Zqd, connect: Connect) -> None:
+    """A zqd that stops answers everybody before it goes."""
+    control = connect(zmq.DEALER, f"ipc://{zqd.control_path}")
+    ask(control, "wait", workers=1)
+    ask(control, "ping")
+    assert answer(control)["result"] == {"pid": zqd.pid}
+    assert zqd.stop() == 0
+    assert answer(control)["error"] == "zqd stopped before this was done"
+
+
+def test_rule_20_zqd_sleeps_while_somebody_waits(zqd: Zqd, connect: Connect) -> None:
+    """What has not come true does so by an event, and not of itself."""
+    control = connect(zmq.DEALER, f"ipc://{zqd.control_path}")
+    for _ in range(100):
+        ask(control, "wait", workers=1)
+    ask(control, "ping")
+    assert answer(control)["result"] == {"pid": zqd.pid}
+    before = zqd.cpu()
+    assert not control.poll(1000)  # the time that is measured
+    assert zqd.cpu() - before < 0.05
+    connect(zmq.REP, zqd.backend)
+    for _ in range(16):  # as many as zqd keeps for one client at once
+        assert answer(control)["ok"]

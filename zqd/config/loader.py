@@ -121,8 +121,9 @@ def _endpoints_in_use(draft: Draft, names: Sequence[str], whole: bool) -> list[t
     """(dotted key, endpoint) of every endpoint that would be bound, as far as it is known."""
     used = []
     if isinstance(control := draft.values.get("control"), str):
-        used.append(("control", control))
-        if not control.startswith("ipc://"):
+        if control.startswith("ipc://"):
+            used.append(("control", control))
+        else:  # whoever reaches it gives orders: that is what file modes are for
             draft.problems.append(f"{draft.where('control')}: {control} is no path; expected ipc:///PATH")
     for name in names:
         for side in _SIDES:
