@@ -104,7 +104,7 @@ def test_pushed_with_a_slow_worker(tmp_path: Path, crowd: Crowd, connect: Connec
                 most = max(most, zqd.resident() - before)
                 queued = max(queued, queue["queued"])
             assert most < 2 * MIB + SLACK
-            assert queued <= 2 * MIB // 10_000
+            assert queued <= 2 * MIB // 10_000 + 1  # and the other client's
             crowd.finish()
         queue = zqd.wait_until("the rest to end", lambda queue: queue["clients"] == queue["in_flight"] == 0)
         assert even(queue)
@@ -122,7 +122,7 @@ def cpu_of_a_second(zqd: Zqd) -> float:
 def test_heartbeats_under_overload(tmp_path: Path, connect: Connect) -> None:
     """Clients with heartbeats, their buffers full, are not cut off while they are held back; all they sent is answered."""
     with Zqd(tmp_path, *settings("max_queued=10")) as zqd, contextlib.ExitStack() as stack:
-        sent = []
+        sent: list[int] = []
         clients: list[tuple[zmq.Socket[bytes], Monitor]] = []
         for _ in range(3):
             client = connect(zmq.DEALER, heartbeat_ivl=1200, sndhwm=10, sndtimeo=500)
@@ -135,7 +135,7 @@ def test_heartbeats_under_overload(tmp_path: Path, connect: Connect) -> None:
                 while True:
                     client.send_multipart([b"", b"%d %d" % (len(sent), number), bytes(100 * KIB)])
                     number += 1
-            assert number > 50  # it was libzmq that stopped, not the queue's limit
+            assert number > 30  # more than the queue and libzmq hold
             sent.append(number)
         end = time.monotonic() + 6.0  # five times what their patience is
         while time.monotonic() < end:
@@ -159,7 +159,7 @@ def test_heartbeats_under_overload(tmp_path: Path, connect: Connect) -> None:
 
 
 def test_many_pipelines_through_small_limits(tmp_path: Path, crowd: Crowd) -> None:
-    """Forty clients that pipeline through a queue of ten all get every answer, in order, and nobody another's."""
+    """Forty clients that pipeline through a queue of ten all get every answer, and nobody another's."""
     with (
         Zqd(tmp_path, *settings("max_queued=10", "max_queued_bytes=64KiB")) as zqd,
         contextlib.ExitStack() as stack,
@@ -171,12 +171,12 @@ def test_many_pipelines_through_small_limits(tmp_path: Path, crowd: Crowd) -> No
             peer.shake_hands(b"DEALER")
             peer.send(
                 b"".join(
-                    encode_message([b"", b"%d %d" % (place, number), bytes(3000)]) for number in range(30)
+                    encode_message([b"", (b"%d %d" % (place, number)).ljust(3000)]) for number in range(30)
                 )
             )
         for place, peer in enumerate(peers):
-            answers = {peer.receive_message()[1] for _ in range(30)}
-            assert answers == {b"%d %d" % (place, number) for number in range(30)}
+            answers = [peer.receive_message()[1].rstrip() for _ in range(30)]
+            assert sorted(answers) == sorted(b"%d %d" % (place, number) for number in range(30))
         queue = zqd.queue()
         assert queue["received"] == queue["replied"] == 40 * 30
         assert queue["queued"] == queue["in_flight"] == 0

@@ -141,7 +141,7 @@ class Link:
         """The handler of an open link that waits for nothing but input: by far the most events."""
         try:
             # What has been read before comes first. After a full small read there is more.
-            if not self.connection.more and self.read() and self._bulk and self.reading:
+            if not self.connection.more and self.read() == SMALL_READ and self.reading:
                 self.read()
         except Exception as fault:  # noqa: BLE001 - a fault of ours costs one connection, never the broker
             self._owner.fault(fault)
@@ -165,8 +165,8 @@ class Link:
             self._owner.fault(fault)
             self.lost("a fault in zqd")
 
-    def read(self) -> bool:
-        """Read once and deliver; False where there was nothing."""
+    def read(self) -> int:
+        """Read once and deliver; returns how many bytes there were."""
         data: bytes | memoryview
         try:
             if self._bulk:
@@ -178,13 +178,13 @@ class Link:
                     self._bulk = True
         except BlockingIOError:
             self._bulk = False
-            return False
+            return 0
         except OSError as error:
             self.lost(error.strerror or "read error")
-            return False
+            return 0
         if not data:
             self.lost("")
-            return False
+            return 0
         self.heard = self.loop.now
         connection = self.connection
         messages = connection.receive(data)
@@ -194,7 +194,7 @@ class Link:
                 self._attend()
         else:
             self.deliver(messages)
-        return True
+        return len(data)
 
     def deliver(self, messages: list[Message]) -> None:
         """Whole messages go to the role, after the handshake."""
@@ -271,15 +271,13 @@ class Link:
             pieces = [*connection.outbox, *connection.wrap(outbox)]
             connection.outbox = []
             outbox.clear()
-            if not pieces and not self.outflow.size:
-                return
-        if not self.outflow.size:
-            self.outflow.progress = self.loop.now
-        self.outflow.add(pieces)
+        had_backlog = self.outflow.size > 0
         try:
-            self.outflow.drain(flags, self.loop.now)
+            self.outflow.send(pieces, flags, self.loop.now)
         except OSError as error:
             self._send_failed(error)
+            return
+        if not (self.outflow.size or had_backlog):
             return
         if not self.outflow.size and self.stage is Stage.FLUSHING:
             self._shut()
@@ -322,7 +320,7 @@ class Link:
 
     def look(self) -> bool:
         """Read what the peer may have sent meanwhile; True where there was something."""
-        return self.connection.more or self.read()
+        return self.connection.more or self.read() > 0
 
     def silent(self, seconds: float) -> None:
         """The peer gave no sign of life for so long."""

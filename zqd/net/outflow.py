@@ -34,20 +34,25 @@ class Outflow:
         self._held = 0  # bytes that the kernel had for the peer when that was last looked at,
         self._looked = now  # and when that was
 
-    def add(self, pieces: list[Raw]) -> None:
-        """Put more behind what is there."""
+    def send(self, pieces: list[Raw], flags: int, now: float) -> None:
+        """Put more behind what is there and send as much as the socket takes; OSError where the peer is gone."""
+        if not self.size:
+            self.progress = now
         self._pieces += pieces
         self.size += sum(map(len, pieces))
-
-    def drain(self, flags: int, now: float) -> None:
-        """Send as much as the socket takes; OSError where the peer is gone."""
         while self._pieces:
+            some = self._pieces if len(self._pieces) <= MOST_PIECES else self._pieces[:MOST_PIECES]
             try:
-                sent = self._sock.sendmsg(self._pieces[:MOST_PIECES], (), flags)
+                sent = self._sock.sendmsg(some, (), flags)
             except BlockingIOError:
                 return
             self.progress = now
-            self._forget(sent)
+            if sent == self.size:
+                self.clear()
+            else:
+                self._forget(sent)
+                if some is self._pieces:  # it took a part: it is full
+                    return
 
     def clear(self) -> None:
         """Give everything up."""
