@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from zqd.control.commands import Code, CommandError, Later
-from zqd.control.waiters import PERIOD, SHARE, Waiters
+from zqd.control.waiters import LONGEST, PERIOD, SHARE, Waiters
 from zqd.net.loop import Loop
 
 
@@ -20,9 +20,9 @@ class Stage:
         self.waiters = Waiters(self.loop, self.faults.append)
         self.value: object = None
         self.looks = 0
-        self.costs = 0.0  # seconds that a look takes
+        self.costs = 0.0  # seconds of CPU time that a look takes
         self._clock = 0.0
-        monkeypatch.setattr("zqd.control.waiters.time", SimpleNamespace(monotonic=lambda: self._clock))
+        monkeypatch.setattr("zqd.control.waiters.time", SimpleNamespace(thread_time=lambda: self._clock))
 
     def look(self) -> object:
         """A condition: None until there is a value, which is raised if it is an exception."""
@@ -113,14 +113,27 @@ def test_looks_do_not_follow_the_turns(stage: Stage) -> None:
 
 
 def test_looking_takes_a_small_share_of_the_time(stage: Stage) -> None:
-    """However many wait, and however long each look takes."""
-    stage.costs = 0.002
+    """When many wait, and each look takes its time."""
+    stage.costs = 0.0001
     for _ in range(100):
         stage.wait()
     before, began = stage.looks, stage.loop.now
     for _ in range(10_000):
         stage.turn(0.01)
-    assert 0 < (stage.looks - before) * stage.costs <= SHARE * (stage.loop.now - began) + 100 * stage.costs
+    share = (stage.looks - before) * stage.costs / (stage.loop.now - began)
+    assert share == pytest.approx(SHARE, rel=0.1)
+
+
+def test_nobody_waits_long_for_a_look(stage: Stage) -> None:
+    """Whatever that costs."""
+    stage.costs = 1.0
+    told = stage.wait()
+    stage.turn()
+    stage.value = "there"
+    stage.turn(LONGEST / 2)
+    assert stage.waiters.deadline == 1000.0 + LONGEST
+    stage.turn(LONGEST / 2)
+    assert told == ["there"]
 
 
 def test_a_wait_ends_when_its_time_is_over(stage: Stage) -> None:

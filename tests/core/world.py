@@ -308,7 +308,8 @@ class World(Harness):
     def _let_go(self, task: Task) -> bool:
         """The broker waits for this task no more, but not because it took too long (law 7)."""
         asked = self.requests[_token(task.body)]
-        return asked.answered or asked.cancelled
+        timed_out = asked.due is not None and asked.due <= self.now
+        return asked.answered or asked.cancelled or timed_out
 
     def held(self, worker: FakeWorker, task: Task) -> Asked | None:
         """The request of a task, if that dispatch still counts."""

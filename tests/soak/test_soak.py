@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import statistics
@@ -176,7 +175,7 @@ def test_soak(
         record_property("soak: deaths and departures", load.killed)
         record_property(
             "soak: MiB resident after warm-up, at the end, when all have gone",
-            [early, late, zqd.resident() / MIB],
+            [early, late, round(zqd.resident() / MIB, 1)],
         )
         assert late < early * 1.2 + 8
         assert zqd.resident() / MIB < early * 1.2 + 8

@@ -1,8 +1,8 @@
 """Commands that answer when something has become true: `zqctl wait`, `zqctl drain --wait`.
 
 A part of the loop, the last one, so that it sees what the others have done in a turn. It looks after turns only: while
-nothing happens nothing becomes true, and the process sleeps (rule 20). Looks cost the state of every queue, so they are
-PERIOD apart at the least, and take at most SHARE of the time, however many wait.
+nothing happens nothing becomes true, and the process sleeps (rule 20). Every look of everyone who waits costs the state of
+every queue, so the looks are PERIOD apart, and more, up to LONGEST, where they would take over SHARE of the time.
 Layer 3. Called by: `daemon`.
 """
 
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from zqd.control.commands import CommandError, Later
 from zqd.net.loop import Loop
 
-PERIOD = 0.05  # seconds between two looks
+PERIOD, LONGEST = 0.05, 1.0  # seconds between two looks
 SHARE = 0.02  # of the time, for looking
 
 Condition = Callable[[], object]
@@ -75,10 +75,10 @@ class Waiters:
         self._stirred = now < self._next
         if self._stirred:
             return
-        began = time.monotonic()
+        began = time.thread_time()  # what a busy machine takes away does not count
         before = len(self._waiting)
         self._waiting = [waiter for waiter in self._waiting if not self._is_over(waiter, now)]
-        self._next = now + max(PERIOD, (time.monotonic() - began) / SHARE)
+        self._next = now + max(PERIOD, min((time.thread_time() - began) / SHARE, LONGEST))
         if len(self._waiting) < before and self.answered is not None:
             self._loop.call_soon(self.answered)
 
