@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from zqd import __version__
 from zqd.config import Config, load
-from zqd.control.commands import Later
+from zqd.control.answers import Later
 from zqd.control.waiters import Waiters
 from zqd.core.peers import Worker
 from zqd.core.queue import Queue
@@ -50,7 +50,7 @@ class Daemon:
         self.config = config
         self.loop = Loop()
         self.devices: list[Device] = []
-        self._waiters = Waiters(self.loop)
+        self._waiters = Waiters(self.loop, log.fault)
         self.loop.parts.append(self._waiters)
         self._log = log
         log.call_at = self.loop.call_at
@@ -203,9 +203,10 @@ class Daemon:
 
         def service(_: int = 0) -> None:
             server.service()
-            if server.pending:  # also what a late answer has stirred up between two calls
+            if server.pending:
                 self.loop.call_soon(service)
 
+        self._waiters.answered = service
         self.loop.register(server.fileno(), select.EPOLLIN | select.EPOLLET, service)
         self._cleanup.callback(self.loop.unregister, server.fileno())
         self.loop.call_soon(service)

@@ -177,7 +177,7 @@ def test_unknown_flag(no_default_file: None) -> None:
 def test_endpoint_for_strangers(no_default_file: None, endpoint: str) -> None:
     """An endpoint that other machines reach is refused, with both ways to allow it."""
     problem = problem_of(load, None, [], {"frontend": [endpoint]})
-    shown = endpoint.replace("*", "0.0.0.0")
+    shown = endpoint.replace("*", "0.0.0.0")  # noqa: S104
     assert problem.startswith(f"--frontend (queues.default.frontend): {shown} can be reached")
     assert "allow_unauthenticated = true" in problem
     assert "--allow-unauthenticated" in problem

@@ -11,7 +11,9 @@ import pytest
 import zmq
 
 from tests.control.serving import PaperBroker, listen
-from zqd.control.commands import PROTOCOL, Arguments, Broker, Command, Later, command
+from zqd.control.answers import Later
+from zqd.control.broker import Broker
+from zqd.control.commands import PROTOCOL, Arguments, Command, command
 from zqd.control.server import ControlServer
 from zqd.errors import ConfigError
 

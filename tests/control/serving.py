@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 import zmq
 
-from zqd.control.commands import COMMANDS, Command, Later
+from zqd.control.answers import Later
+from zqd.control.commands import COMMANDS, Command
 from zqd.control.server import ControlServer
 
 

@@ -8,19 +8,10 @@ from typing import Any
 import pytest
 
 from tests.control.serving import PaperBroker, worker
-from zqd.control.commands import (
-    COMMANDS,
-    REQUESTS_SHOWN,
-    Argument,
-    Arguments,
-    Broker,
-    Code,
-    Command,
-    CommandError,
-    Later,
-    command,
-    dispatch,
-)
+from zqd.control.answers import Code, CommandError, Later
+from zqd.control.broker import Broker
+from zqd.control.commands import COMMANDS, Argument, Arguments, Command, command, dispatch
+from zqd.control.inquiries import REQUESTS_SHOWN
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ import zmq
 
 from tests.control.bench import Bench, Connect, answer, fill, request, wait_for
 from tests.control.serving import PaperBroker, served
-from zqd.control.commands import PROTOCOL, Arguments, Broker, Command, Later, command
+from zqd.control.answers import Later
+from zqd.control.broker import Broker
+from zqd.control.commands import PROTOCOL, Arguments, Command, command
 from zqd.control.server import HIGH_WATER, MAX_FRAMES, MAX_REQUEST, MAX_WAITING, REQUESTS_PER_TURN
 
 # The socket

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from zqd.control.commands import Code, CommandError, Later
+from zqd.control.answers import Code, CommandError, Later
 from zqd.control.waiters import LONGEST, PERIOD, SHARE, Waiters
 from zqd.net.loop import Loop
 

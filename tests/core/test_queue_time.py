@@ -175,3 +175,19 @@ def test_rule_20_time_may_pass_without_effect() -> None:
     for _ in range(3):
         q.step("too early", lambda: q.queue.elapse(q.now))
     assert not a.answers
+
+
+def test_rule_11_the_run_clock_goes_on_for_a_request_that_its_client_gave_up() -> None:
+    """A worker that hangs on a debt is quarantined like any other, and what waits behind it goes elsewhere."""
+    q = Harness(prefetch=4, request_timeout=10.0)
+    a, b = q.client("a"), q.client("b")
+    w = q.worker("w")
+    a.send_frames(b"zqd/1 timeout_ms=2000", b"", b"given up")
+    b.send(b"behind")
+    q.wait(2)
+    assert w.peer.state == "busy"
+    q.wait(8)
+    assert w.peer.state == "quarantined"
+    v = q.worker("v")
+    v.reply()
+    assert b.answers == [b"re:behind"]

@@ -19,7 +19,8 @@ import pytest
 
 import zqd
 from tests.control.serving import PaperBroker, listen, served, worker
-from zqd.control.commands import COMMANDS, Argument, Arguments, Broker, command
+from zqd.control.broker import Broker
+from zqd.control.commands import COMMANDS, Argument, Arguments, command
 from zqd.ctl.program import build_parser
 
 ZQCTL = [sys.executable, "-m", "zqd.ctl"]

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.control.serving import PaperBroker, worker
-from zqd.control.commands import COMMANDS, REQUESTS_SHOWN
+from zqd.control.commands import COMMANDS
+from zqd.control.inquiries import REQUESTS_SHOWN
 from zqd.ctl.tables import (
     NOW,
     VIEWS,

@@ -143,7 +143,7 @@ def test_a_full_queue_without_workers_holds_up_no_other(
     tmp_path: Path, connect: Connect, crowd: Crowd
 ) -> None:
     """Its client is not read any more; the other queue's are served as ever."""
-    with Queues(tmp_path, a="max_queued = 10") as queues:
+    with Queues(tmp_path, a='max_queued = 10\ndrain_timeout = "100ms"') as queues:
         flood = connect(zmq.DEALER, queues.frontend_of("a"))
         for _ in range(500):
             flood.send_multipart([b"", bytes(1000)])

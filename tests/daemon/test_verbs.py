@@ -116,8 +116,6 @@ def test_rule_23_in_a_pause_running_requests_time_out(tmp_path: Path, connect: C
     """`request_timeout` goes on counting: the worker is quarantined."""
     with Zqd(tmp_path, *settings("request_timeout=200ms", "max_attempts=1")) as zqd:
         worker, client = connect(zmq.REP, zqd.backend), connect(zmq.REQ, zqd.frontend)
-        zqd.control("pause")
-        zqd.control("resume")
         client.send(b"one")
         assert worker.recv() == b"one"
         zqd.control("pause")

@@ -21,7 +21,9 @@ from functools import partial
 
 import zmq
 
-from zqd.control.commands import COMMANDS, PROTOCOL, Broker, Code, Command, CommandError, Later, dispatch
+from zqd.control.answers import Code, CommandError, Later
+from zqd.control.broker import Broker
+from zqd.control.commands import COMMANDS, PROTOCOL, Command, dispatch
 from zqd.errors import ZqdError
 
 MAX_REQUEST = 64 << 10

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from zqd.control.commands import CommandError, Later
+from zqd.control.answers import CommandError, Later
 from zqd.net.loop import Loop
 
 PERIOD, LONGEST = 0.05, 1.0  # seconds between two looks

@@ -58,4 +58,7 @@ def _alive(kind: Kind, stamp: int, request: Request) -> bool:
         return not request.ended
     if request.dispatches != stamp:
         return False
-    return request.waiting if kind is Kind.WAIT else request.worker is not None
+    if kind is Kind.WAIT:
+        return request.waiting
+    debtor = request.debtor  # the clock of a run goes on for a debt
+    return request.worker is not None or (debtor is not None and request.key in debtor.window)

@@ -132,6 +132,7 @@ class Dispatcher:
         assert worker is not None
         worker.window[request.key] = None
         worker.debts += 1
+        request.debtor = worker
         self.release(request)
 
     def debt_paid(self, worker: Worker) -> None:

@@ -295,21 +295,15 @@ class Queue:
 
     def _run_timed_out(self, request: Request, now: float) -> None:
         """The running attempt took too long: its worker gets nothing until it has answered (rule 11)."""
-        worker = request.worker
+        worker = request.worker or request.debtor
         assert worker is not None
         worker.quarantined = True
         self.out.note("worker.quarantined", worker=worker, request=self.ledger.id_of(request))
-        behind = (
-            []
-            if worker.concurrent
-            else [held for held in worker.window.values() if held not in (None, request)]
-        )
-        self.dispatcher.become_debt(request)
-        self._return(request, FailureCode.TIMED_OUT, "ran too long", now, charged=True)
-        for held in behind:
-            assert held is not None
-            self.dispatcher.become_debt(held)
-            self._return(held, FailureCode.TIMED_OUT, "ran too long", now, charged=False)
+        # With a REP those behind it wait in vain; a request that has ended meanwhile is a debt already.
+        for held in [request] if worker.concurrent else list(worker.window.values()):
+            if held is not None and held.worker is worker:
+                self.dispatcher.become_debt(held)
+                self._return(held, FailureCode.TIMED_OUT, "ran too long", now, charged=held is request)
         self.dispatcher.settle(worker, now)
 
     def _fail_in_place(self, request: Request, code: FailureCode, reason: str) -> None:

@@ -43,6 +43,8 @@ class Request:
     """It is in the waiting line."""
     worker: Worker | None = None
     """Who holds it."""
+    debtor: Worker | None = None
+    """Who held it when it ended, and owes the answer (law 7)."""
     key = b""
     """The header and id frame of its last dispatch, as the worker's window knows it."""
     started = 0.0

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from zqd.control.commands import REQUESTS_SHOWN
+from zqd.control.inquiries import REQUESTS_SHOWN
 
 Row = Mapping[str, Any]
 
