@@ -62,7 +62,7 @@ class Broker:
 @contextlib.contextmanager
 def running(name: str, case: Case) -> Iterator[Broker]:
     """Start a contestant for a case; it is ended afterwards."""
-    frontend, backend = _free_port(), _free_port()
+    frontend, backend = _free_ports()
     with tempfile.TemporaryDirectory(prefix="zqd-bench-") as folder:
         process = subprocess.Popen(_command(name, case, frontend, backend, folder), stdin=subprocess.DEVNULL)
         try:
@@ -94,11 +94,12 @@ def _command(name: str, case: Case, frontend: int, backend: int, folder: str) ->
     return [sys.executable, "-c", _PROXY if name == BASELINE else _POLL_LOOP, *endpoints]
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+def _free_ports() -> tuple[int, int]:
+    """Two different ones: both are held until both are known."""
+    with socket.socket() as one, socket.socket() as other:
+        for sock in (one, other):
+            sock.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:

@@ -398,3 +398,17 @@ def test_rule_20_zqd_sleeps_while_somebody_waits(zqd: Zqd, connect: Connect) -> 
     connect(zmq.REP, zqd.backend)
     for _ in range(16):  # as many as zqd keeps for one client at once
         assert answer(control)["ok"]
+
+
+def test_a_late_answer_does_not_swallow_a_request(zqd: Zqd, connect: Connect) -> None:
+    """Requests that come while answers go out are all answered, though the socket's descriptor is edge-triggered."""
+    patient = [connect(zmq.DEALER, f"ipc://{zqd.control_path}") for _ in range(10)]
+    other = connect(zmq.DEALER, f"ipc://{zqd.control_path}")
+    for _ in range(50):
+        for control in patient:
+            ask(control, "wait", workers=1, timeout=0.001)
+        for control in patient:
+            assert answer(control)["error"] == "it has not come to that within 0.001 s"
+            ask(other, "ping")
+        for _ in patient:
+            assert answer(other)["ok"]

@@ -71,8 +71,11 @@ def zqd(tmp_path: Path, network: list[str]) -> Iterator[Zqd]:
 
 
 @pytest.fixture
-def start(network: list[str]) -> Iterator[Start]:
+def start(network: list[str], tmp_path: Path) -> Iterator[Start]:
     """Starts the seed's programs; what still runs at the end is killed."""
+    # The programs draw their ids from 10,004 numbers. Python reads this before them, so that no two draw the same.
+    (tmp_path / "sitecustomize.py").write_text("import os, random\nrandom.seed(os.environ['DRAW'])\n")
+    draws = iter(range(100))
     with ExitStack() as cleanup:
 
         def start(program: str) -> subprocess.Popen[str]:
@@ -81,7 +84,8 @@ def start(network: list[str]) -> Iterator[Start]:
                     [*network, sys.executable, str(SEED / program)],
                     stdout=subprocess.PIPE,
                     text=True,
-                    env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                    env=os.environ
+                    | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(tmp_path), "DRAW": str(next(draws))},
                 )
             )
             cleanup.callback(process.kill)
