@@ -48,7 +48,7 @@ class Daemon:
 
     def __init__(self, config: Config, log: EventLog) -> None:
         self.config = config
-        self.loop = Loop()
+        self.loop = Loop(log.fault)
         self.devices: list[Device] = []
         self._waiters = Waiters(self.loop, log.fault)
         self.loop.parts.append(self._waiters)

@@ -1,6 +1,6 @@
 """Endpoints: what `tcp://127.0.0.1:5559` and `ipc:///run/zqd/x.sock` mean, and the listening sockets behind them.
 
-Layer 2: sockets and paths, nothing of the protocol. Called by: `config` (parse), `device` and `daemon` (bind).
+Layer 2: sockets and paths, nothing of the protocol. Called by: `config` (parse), `net.side` and `daemon` (bind).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class Event:
 
 EVENTS: dict[str, Event] = {
     "zqd.started": Event("info", "Every endpoint listens."),
-    "zqd.stopping": Event("info", "A signal or a command has ordered the stop."),
+    "zqd.stopping": Event("info", "A signal has ordered the stop."),
     "zqd.stopped": Event("info", "All connections have ended; the process exits."),
     "zqd.fault": Event("error", "A fault in zqd itself; it went on."),
     "queue.listening": Event("info", "An endpoint of a queue listens."),
@@ -49,6 +49,9 @@ EVENTS: dict[str, Event] = {
     ),
     "worker.restored": Event("info", "A quarantined worker has answered and gets requests again."),
     "request.retried": Event("info", "A request goes to another worker after a loss or a time-out."),
+    "request.slow": Event(
+        "warning", "A request took `slow_request` or longer from its arrival to its reply."
+    ),
     "request.failed": Event("warning", "A request has failed; its client is told why."),
     "request.refused": Event("warning", "A message failed as it came in."),
     "reply.orphaned": Event(

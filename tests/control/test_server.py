@@ -10,6 +10,7 @@ import zmq
 
 from tests.control.bench import Bench, Connect, answer, fill, request, wait_for
 from tests.control.serving import PaperBroker, served
+from tests.support.processes import wait_for as eventually
 from zqd.control.answers import Later
 from zqd.control.broker import Broker
 from zqd.control.commands import PROTOCOL, Arguments, Command, command
@@ -336,3 +337,16 @@ def test_the_answers_to_come_are_bounded(bench: Bench, connect: Connect, waiting
     wait_for(bench, waiting, MAX_WAITING + 1)
     assert answer(first)["error"] == "too many commands are waiting for their answers; this was the oldest"
     assert [later.done for later in waiting].count(True) == 1
+
+
+def test_who_has_hung_up_can_be_seen(bench: Bench, connect: Connect, waiting: list[Later]) -> None:
+    """Also when another connection has got the number of the one that ended."""
+    client = connect(zmq.REQ)
+    client.send(request("wait"))
+    wait_for(bench, waiting, 1)
+    assert not waiting[0].abandoned()
+    client.close(linger=0)
+    eventually(waiting[0].abandoned, "the connection to end")
+    others = fill(connect, 5, 1)
+    assert all(bench.until_answered(other)["ok"] for other in others)
+    assert waiting[0].abandoned()

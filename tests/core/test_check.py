@@ -108,6 +108,9 @@ def _key_unknown(scene: Scene) -> None:
 
 def _worker_over_its_capacity(scene: Scene) -> None:
     scene.busy.peer.capacity = 1
+    del scene.queue.workers.full[scene.busy.peer]
+    scene.busy.peer.home = scene.queue.workers.ready[0]
+    scene.busy.peer.home[scene.busy.peer] = None
 
 
 def _debt_miscounted(scene: Scene) -> None:
@@ -116,6 +119,7 @@ def _debt_miscounted(scene: Scene) -> None:
 
 def _quarantined_without_a_debt(scene: Scene) -> None:
     scene.owing.peer.window.clear()
+    scene.owing.peer.owed.clear()
     scene.owing.peer.debts = 0
 
 
@@ -186,7 +190,7 @@ def _read_although_it_is_held_up(scene: Scene) -> None:
         (_reply_not_counted, "law 3: "),
         (_client_waiting_miscounted, "law 3: c1 (a) has 1 waiting"),
         (_client_in_flight_miscounted, "law 3: c2 (b) has 0 in flight"),
-        (_worker_over_its_capacity, "law 7: w4 (busy) holds too much"),
+        (_worker_over_its_capacity, "law 1: w4 (busy) is not where it belongs"),
         (_debt_miscounted, "law 7: w3 (owing) owes 1, counted 2"),
         (_quarantined_without_a_debt, "law 7: w3 (owing) is quarantined without a debt"),
         (_unfinished_miscounted, "rule 17: unfinished bytes miscounted"),

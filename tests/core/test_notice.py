@@ -53,9 +53,10 @@ def test_rule_26_a_text_that_is_none_is_empty(value: object) -> None:
 
 
 def test_rule_26_texts_are_bounded_and_can_be_written_anywhere() -> None:
-    """JSON can carry half a surrogate pair, which no terminal and no file takes."""
+    """JSON can carry half a surrogate pair, which no file takes, and what a terminal would obey."""
     assert hello({"name": "x" * 1000}).name == "x" * MAX_TEXT
-    assert hello({"name": "a\ud800b"}).name == "a?b"
+    assert hello({"name": "a\ud800b"}).name == "a\\ud800b"
+    assert hello({"name": "\x1b[31mred\n"}).name == "\\x1b[31mred\\n"
 
 
 @pytest.mark.parametrize("pid", [0, -1, "7", 1.5, True, None])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.core.harness import Harness
+from zqd.zmtp.frames import encode_message
 
 # Lost workers
 
@@ -111,17 +112,53 @@ def test_rule_8_a_capacity_is_bounded_by_max_capacity(most: int, slots: int) -> 
 
 
 def test_law_7_a_smaller_capacity_does_not_take_back_slots_that_are_taken() -> None:
-    """A second hello with less than what the worker holds leaves it what it holds."""
+    """A second hello with less than what the worker holds leaves it that, and gives it no more until it is below."""
     q = Harness()
     a, d = q.client("a"), q.dealer("d", capacity=3)
-    a.send(b"one", b"two", b"three", b"four")
+    a.send(b"one", b"two", b"three", b"four", b"five")
     d.hello(capacity=1)
-    assert d.peer.capacity == 3
+    assert len(d.tasks) == 3
     d.reply()
     d.reply()
+    assert len(d.tasks) == 1
     d.reply()
-    d.hello(capacity=1)
-    assert d.peer.capacity == 1
+    assert [task.body for task in d.tasks] == [b"four"]
+
+
+def test_rule_10_a_client_may_only_lower_the_attempts() -> None:
+    """What the operator has set as the most stays the most."""
+    q = Harness(max_attempts=1)
+    a, w = q.client("a"), q.worker("w")
+    q.worker("v")
+    a.send(b"one", options="attempts=5")
+    w.die()
+    assert a.answers == [b"ZQD-ERROR 502 worker lost"]
+
+
+def test_law_5_an_id_frame_may_have_a_long_header() -> None:
+    """RFC 23 allows it for a short frame; the reply is passed on like any other."""
+    q = Harness()
+    a, w = q.client("a"), q.worker("w")
+    a.send(b"one")
+    task = w.done()
+    raw = encode_message([task.id, b"", b"reply"])
+    w.send_raw(b"\x03" + (16).to_bytes(8, "big") + raw[2:])
+    assert a.answers == [b"reply"]
+
+
+def test_rule_11_the_run_clock_runs_for_a_debt_that_comes_to_the_head() -> None:
+    """A worker that hangs on a cancelled request is quarantined, and what waits behind it goes elsewhere."""
+    q = Harness(prefetch=2, request_timeout=1.0)
+    a, b = q.client("a"), q.client("b")
+    w = q.worker("w")
+    a.send(b"one", b"two")
+    q.queue.cancel(next(r for r in q.queue.unanswered() if bytes(r.raw).endswith(b"two")))
+    w.reply()
+    b.send(b"behind")
+    q.wait(1.0)
+    assert w.peer.state == "quarantined"
+    q.worker("v").reply()
+    assert b.answers == [b"re:behind"]
 
 
 def test_rule_9_what_a_worker_holds_behind_the_first_runs_from_its_hello_on() -> None:

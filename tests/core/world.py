@@ -86,7 +86,7 @@ class World(Harness):
             self._count,
             message,
             5 if priority is None else priority,
-            attempts or self.settings.max_attempts,
+            min(attempts or self.settings.max_attempts, self.settings.max_attempts),
             None if timeout_ms is None else timeout_ms / 1000,
             bool(envelope),
         )

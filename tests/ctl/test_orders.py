@@ -212,3 +212,13 @@ def test_a_waiting_zqctl_that_is_killed_leaves_nothing_behind(
     assert client.recv() == b"done"
     assert zqctl(zqd, "wait", "--drained")[0] == 0
     assert not zqd.log("zqd.fault")
+
+
+def test_a_waiting_zqctl_learns_that_zqd_has_died(zqd: Zqd, connect: Connect) -> None:
+    """It does not wait for the next one, which knows nothing of what was asked."""
+    busy(zqd, connect)
+    with started(zqd, "drain", "--wait") as process:
+        zqd.wait_until("the drain", lambda queue: queue["state"] == "draining")
+        pid = zqd.pid
+        zqd.kill()
+        assert outcome(process) == (1, "", f"zqctl: zqd (pid {pid}) ended before it answered\n")

@@ -81,7 +81,7 @@ def test_pushed_without_a_worker(tmp_path: Path) -> None:
         before = zqd.resident()
         with pushing_client(zqd):
             zqd.wait_until("the queue to be full", full)
-            assert cpu_of_a_second(zqd) < 0.02
+            assert cpu_of_a_second(zqd) < 0.2  # spinning costs 1.0
             assert full(zqd.queue())
             assert zqd.resident() - before < 200 * 10_000 + SLACK
         queue = zqd.wait_until("the client to be gone", lambda queue: queue["clients"] == 0)

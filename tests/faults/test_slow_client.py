@@ -147,7 +147,7 @@ def test_idle_without_a_worker(zqd: Zqd, connect: Connect) -> None:
     for number in range(10):
         connect(zmq.REQ, zqd.frontend).send(b"%d" % number)
     zqd.wait_until("the requests to wait", lambda queue: queue["queued"] == 10)
-    assert cpu_of_a_second(zqd) < 0.02
+    assert cpu_of_a_second(zqd) < 0.2  # spinning costs 1.0
 
 
 def test_idle_at_the_limits(tmp_path: Path, crowd: Crowd) -> None:
@@ -156,7 +156,7 @@ def test_idle_at_the_limits(tmp_path: Path, crowd: Crowd) -> None:
         client.shake_hands(b"DEALER")
         ask(client, range(5000))
         zqd.wait_until("the queue to be full", lambda queue: queue["queued"] == 10)
-        assert cpu_of_a_second(zqd) < 0.02
+        assert cpu_of_a_second(zqd) < 0.2  # spinning costs 1.0
         crowd.worker(zqd.backend, padding=PADDING)
         assert answers(client, 500) == list(range(500))
 

@@ -225,10 +225,10 @@ def test_sleeps_until_the_first_deadline(loop: Loop, by: str) -> None:
     early, late = now + 0.05, now + 3600
     loop.parts += [Counting(early if by == "part" else late), Counting(None)]
     loop.call_at(early if by == "timer" else late, lambda: None)
-    cpu = time.process_time()
+    cpu = time.thread_time()
     loop.turn()
     assert early <= loop.now < early + 10
-    assert time.process_time() - cpu < 0.04
+    assert time.thread_time() - cpu < 0.2
 
 
 def test_deadline_in_the_past(loop: Loop) -> None:

@@ -165,4 +165,4 @@ def _unknown_daemon_key(key: str) -> str:
 def _unknown_queue_key(key: str) -> str:
     if key in DAEMON_SETTINGS:
         return f"is a key of the daemon, not of a queue; expected {key} at the top, before the first [table]"
-    return f"unknown key{did_you_mean(key, QUEUE_SETTINGS)}; expected a key of a queue (see zqd.toml(5))"
+    return f"unknown key{did_you_mean(key, QUEUE_SETTINGS)}; expected a key of a queue"

@@ -26,7 +26,7 @@ def pause(broker: Broker, args: Arguments) -> object:
     """Dispatch nothing from a queue until it is resumed; reading goes on to the limits."""
     name = _queue(broker, args["queue"])
     broker.pause(name)
-    return _queue_state(broker, name)
+    return _now(broker, name, "paused")
 
 
 @command(A_TARGET, WAIT, TIMEOUT, reads=False)
@@ -36,9 +36,10 @@ def drain(broker: Broker, args: Arguments) -> object:
     if worker is None:
         name = _queue(broker, args["target"], "queue or worker")
         broker.drain(name)
+        row = _now(broker, name, "draining", "drained")
         if args["wait"]:
             return broker.when(lambda: _queue_drained(broker, name), args["timeout"])
-        return _queue_state(broker, name)
+        return row
     broker.drain_worker(worker)
     if args["wait"]:
         return broker.when(lambda: _worker_drained(broker, worker), args["timeout"])
@@ -52,7 +53,7 @@ def resume(broker: Broker, args: Arguments) -> object:
     if worker is None:
         name = _queue(broker, args["target"], "queue or worker")
         broker.resume(name)
-        return _queue_state(broker, name)
+        return _now(broker, name, "running")
     broker.resume_worker(worker)
     return _worker_state(broker, worker)
 
@@ -114,6 +115,14 @@ def _worker(broker: Broker, target: str | None) -> str | None:
 
 def _queue_state(broker: Broker, queue: str) -> dict[str, Any]:
     return in_short(queue_rows(broker, queue)[0])
+
+
+def _now(broker: Broker, queue: str, *states: str) -> dict[str, Any]:
+    """The queue's state after an order, which must be one of these."""
+    row = _queue_state(broker, queue)
+    if row["state"] not in states:
+        raise CommandError(Code.FAILED, f"queue {queue} is {row['state']}, so this cannot be done now")
+    return row
 
 
 def _queue_drained(broker: Broker, queue: str) -> dict[str, Any] | None:

@@ -30,6 +30,9 @@ MAX_REQUEST = 64 << 10
 MAX_FRAMES = 8
 """A message of more frames (routing id, envelope, empty frame, JSON) comes from no client of ours and is ignored."""
 
+HANDSHAKE_MS = 2000
+"""How long a connection may take to say that it is one of ours: each costs a descriptor."""
+
 HIGH_WATER = 16
 REQUESTS_PER_TURN = 64
 MAX_WAITING = 1024
@@ -67,6 +70,7 @@ class ControlServer:
         try:
             for option, value in (
                 (zmq.LINGER, 0),
+                (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
                 (zmq.MAXMSGSIZE, MAX_REQUEST),
                 (zmq.RCVHWM, HIGH_WATER),
                 (zmq.SNDHWM, HIGH_WATER),
@@ -90,9 +94,9 @@ class ControlServer:
         for _ in range(REQUESTS_PER_TURN):
             if not self._readable():
                 break
-            frames = self._receive()
+            frames, fd = self._receive()
             if len(frames) <= MAX_FRAMES:
-                self._serve(frames)
+                self._serve(frames, fd)
         self.pending = self._readable()
         return self.pending
 
@@ -116,16 +120,19 @@ class ControlServer:
         assert isinstance(value, int)
         return value
 
-    def _receive(self) -> list[bytes]:
-        """One message; its frames past one too many are read and forgotten."""
-        frames = [self._socket.recv(zmq.NOBLOCK)]
+    def _receive(self) -> tuple[list[bytes], int]:
+        """One message and the descriptor that it came by; its frames past one too many are read and forgotten."""
+        first = self._socket.recv(zmq.NOBLOCK, copy=False)
+        fd = first.get(zmq.SRCFD)
+        assert isinstance(fd, int)
+        frames = [first.bytes]
         while self._socket.getsockopt(zmq.RCVMORE):
             frame = self._socket.recv(zmq.NOBLOCK)
             if len(frames) <= MAX_FRAMES:
                 frames.append(frame)
-        return frames
+        return frames, fd
 
-    def _serve(self, frames: list[bytes]) -> None:
+    def _serve(self, frames: list[bytes], fd: int) -> None:
         # As REP does it, everything up to the first empty frame goes back as it came: a correlating REQ needs that.
         try:
             start = frames.index(b"", 1) + 1
@@ -139,6 +146,7 @@ class ControlServer:
         outcome = self._outcome(body)
         if isinstance(outcome, Later):
             self._waiting[outcome] = None
+            outcome.abandoned = _hang_up(fd)
             outcome.deliver_to(partial(self._deliver, outcome, envelope))
             if len(self._waiting) > MAX_WAITING:
                 next(iter(self._waiting)).fail(
@@ -180,6 +188,22 @@ class ControlServer:
             reply = _encode(self._fault(fault))
         # Past its high-water mark, or when the peer is gone, a ROUTER drops the message without a word: as it should.
         self._socket.send_multipart([*envelope, reply], zmq.NOBLOCK)
+
+
+def _hang_up(fd: int) -> Callable[[], bool]:
+    """A function that tells whether the connection that `fd` is now has ended.
+
+    libzmq closes it then, and the number may become another connection's; the inode does not.
+    """
+    inode = _inode(fd)
+    return lambda: _inode(fd) != inode
+
+
+def _inode(fd: int) -> int | None:
+    try:
+        return os.fstat(fd).st_ino
+    except OSError:
+        return None
 
 
 def _parse(body: list[bytes]) -> tuple[str, dict[str, object]]:

@@ -49,10 +49,6 @@ class Admission:
         self.frozen = False
         """The queue is drained: no client is resumed."""
 
-    def adopt(self, settings: QueueSettings) -> None:
-        """Hold to other limits from now on."""
-        self._settings = settings
-
     def admits(self, client: Client, size: int) -> bool:
         """Whether a whole message of `size` bytes may be added to the line now."""
         settings, line = self._settings, self._line

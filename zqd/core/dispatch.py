@@ -86,10 +86,17 @@ class Dispatcher:
     def freed(self, worker: Worker, now: float) -> None:
         """One of a worker's slots is free again: the next in its window runs, and another request may come."""
         if worker.window and not worker.concurrent:
-            head = next(iter(worker.window.values()))
+            key, head = next(iter(worker.window.items()))
             if head is not None:
                 self._started(head, now)
-        if self.line.ready and self.open and worker.home is self.workers.full:
+            elif self.settings.request_timeout and (debt := worker.owed[key]).ended:
+                self._time(debt, now)  # those behind it shall not wait for ever
+        if (
+            self.line.ready
+            and self.open
+            and worker.home is self.workers.full
+            and len(worker.window) < worker.capacity  # which a hello may have lowered
+        ):
             request = self.line.pick()
             self._give(worker, request, now)  # and it is full again
             if self._admission.for_count or self._admission.for_bytes:
@@ -132,12 +139,14 @@ class Dispatcher:
         assert worker is not None
         worker.window[request.key] = None
         worker.debts += 1
+        worker.owed[request.key] = request
         request.debtor = worker
         self.release(request)
 
-    def debt_paid(self, worker: Worker) -> None:
+    def debt_paid(self, worker: Worker, key: bytes) -> None:
         """A worker has answered a debt, which was taken out of its window; quarantine ends with the last one."""
         worker.debts -= 1
+        del worker.owed[key]
         if worker.quarantined and not worker.debts:
             worker.quarantined = False
             self._out.note("worker.restored", worker=worker)

@@ -54,6 +54,8 @@ class Ledger:
         started = request.started
         self.wait.record(started - request.arrived, now)
         self.run.record(now - started, now)
+        if self.settings.slow_request and now - request.arrived >= self.settings.slow_request:
+            self._note_slow(request, worker, now)
         self.busy += now - started
         worker.busy += now - started
         request.raw = b""
@@ -66,6 +68,19 @@ class Ledger:
         if not client.outbox:
             self._out.outgoing.append(client)
         client.outbox.append(raw[skip:] if len(raw) < LARGE else memoryview(raw)[skip:])
+
+    def _note_slow(self, request: Request, worker: Worker, now: float) -> None:
+        """From arrival to reply it took `slow_request` or longer."""
+        self._out.note(
+            "request.slow",
+            request=self.id_of(request),
+            client=request.client.id,
+            worker=worker.id,
+            wait_ms=round((request.started - request.arrived) * 1000, 3),
+            run_ms=round((now - request.started) * 1000, 3),
+            size=len(request.raw),
+            attempts=request.attempts + 1,
+        )
 
     def failed(self, request: Request, code: FailureCode, reason: str) -> None:
         """It gets no reply; the client is told unless it has left (then the request is dropped)."""

@@ -56,7 +56,7 @@ def parse(raw: Raw) -> Hello | Leave | Fail:
     if verb == b"fail" and len(rest) == 3 and len(rest[0]) == 16:
         code = int(rest[1]) if rest[1].isdigit() and len(rest[1]) < 4 else 0
         known = FailureCode(code) if code in set(FailureCode) else FailureCode.HANDLER_FAILED
-        return Fail(rest[0], known, rest[2].decode("utf-8", "replace")[:MAX_TEXT])
+        return Fail(rest[0], known, _printable(rest[2].decode("utf-8", "replace")))
     raise ValueError(f"unknown notice {verb[:32]!r} with {len(rest)} frames after it")
 
 
@@ -82,6 +82,11 @@ def _hello(body: bytes) -> Hello:
 
 
 def _text(told: dict[str, object], key: str) -> str:
-    """A string, fit to be written anywhere (JSON can carry half a surrogate pair); empty where it is none."""
+    """A string of the hello; empty where it is none."""
     value = told.get(key)
-    return value[:MAX_TEXT].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+    return _printable(value) if isinstance(value, str) else ""
+
+
+def _printable(text: str) -> str:
+    """Fit to be written anywhere, a terminal included (JSON can also carry half a surrogate pair)."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:MAX_TEXT])[:MAX_TEXT]

@@ -92,10 +92,10 @@ class Worker(Peer):
         "debts",
         "draining",
         "handler",
-        "held",
         "home",
         "leaving",
         "left",
+        "owed",
         "pid",
         "quarantined",
         "unit",
@@ -113,6 +113,9 @@ class Worker(Peer):
         self.window: OrderedDict[bytes, Request | None] = OrderedDict()
         """What it holds by id, in the order sent; None is a debt: a request that ended meanwhile (law 7)."""
         self.debts = 0
+        """Places in its window that are debts."""
+        self.owed: dict[bytes, Request] = {}
+        """What the debts were, by id."""
         self.busy = 0.0
         """Sum of the run times of what it answered, seconds."""
         self.quarantined = False
@@ -129,7 +132,6 @@ class Worker(Peer):
         self.pid: int | None = None
         self.unit = ""
         self.handler = ""
-        self.held = ""
 
     @property
     def in_flight(self) -> int:

@@ -34,8 +34,11 @@ from zqd.core.request import NO_OPTIONS, Request, parse_options
 from zqd.core.settings import QueueSettings
 from zqd.core.waiting import WaitingLine
 from zqd.errors import FailureCode
-from zqd.zmtp.frames import EMPTY_MORE, Raw, decode_message, envelope_of
+from zqd.zmtp.frames import EMPTY_MORE, LONG, MORE, Raw, envelope_of, same_envelope
 
+# The header of an id frame may also be a long one (RFC 23 "Framing").
+LONG_ID_HEADERS = tuple(bytes((flags, *bytes(7), ID_SIZE)) for flags in (LONG, LONG | MORE))
+LONG_HEADER_SIZE = 9
 NO_ID = "a reply must begin with the 16-byte frame that the request began with"
 
 
@@ -138,17 +141,20 @@ class Queue:
 
     def reply(self, worker: Worker, raw: bytes | bytearray, now: float) -> None:
         """A worker's message arrived."""
+        key = bytes(raw[:KEY_SIZE])
         try:
-            request = worker.window.pop(bytes(raw[:KEY_SIZE]))
+            request = worker.window.pop(key)
         except KeyError:
             self._other_message(worker, raw, now)
             return
         if request is None:
             self.ledger.counters.late += 1
-            self.dispatcher.debt_paid(worker)
+            self.dispatcher.debt_paid(worker, key)
         else:
             self.dispatcher.release(request)
-            if raw.startswith(request.envelope, KEY_SIZE) or _echoes(request.envelope, raw):
+            if raw.startswith(request.envelope, KEY_SIZE) or same_envelope(
+                request.envelope, memoryview(raw)[KEY_SIZE:]
+            ):
                 self.ledger.replied(request, worker, raw, KEY_SIZE, now)
             else:
                 reason = "the worker's reply has another envelope"
@@ -172,6 +178,7 @@ class Queue:
         held = list(worker.window.values())
         worker.window.clear()
         worker.debts = 0
+        worker.owed.clear()
         requests = [request for request in held if request is not None]
         self.out.note("worker.lost" if requests else "worker.left", worker=worker, in_flight=len(requests))
         for place, request in enumerate(held):
@@ -279,7 +286,8 @@ class Queue:
             self.ledger.dropped(request)
             self.regime.request_ended(request.client)
             return
-        if request.attempts >= (request.options.attempts or self.settings.max_attempts):
+        most = self.settings.max_attempts  # which a client's option may only lower
+        if request.attempts >= min(request.options.attempts or most, most):
             self.ledger.failed(request, code, reason)
             self.regime.request_ended(request.client)
             return
@@ -326,7 +334,7 @@ class Queue:
         request = worker.window.pop(key)
         if request is None:
             self.ledger.counters.late += 1
-            self.dispatcher.debt_paid(worker)
+            self.dispatcher.debt_paid(worker, key)
         else:
             self.dispatcher.release(request)
             self.ledger.failed(request, code, reason)
@@ -350,6 +358,8 @@ class Queue:
             else:
                 worker.leaving = worker.draining = True
                 self.dispatcher.settle(worker, now)
+        elif raw.startswith(LONG_ID_HEADERS):
+            self.reply(worker, bytes((raw[0] & MORE, ID_SIZE)) + raw[LONG_HEADER_SIZE:], now)
         elif raw[1] == ID_SIZE and raw[0] <= 1:
             # The id as the last frame: an answer without the envelope.
             reason = "the worker's reply has no envelope"
@@ -361,17 +371,11 @@ class Queue:
 
     def _hello(self, worker: Worker, hello: notice.Hello, now: float) -> None:
         worker.name = hello.name or worker.name
-        worker.pid, worker.unit, worker.handler, worker.held = (
-            hello.pid,
-            hello.unit,
-            hello.handler,
-            hello.held,
-        )
+        worker.pid, worker.unit, worker.handler = hello.pid, hello.unit, hello.handler
         if hello.capacity is not None:
-            capacity = min(hello.capacity, self.settings.max_capacity or hello.capacity)
-            worker.capacity = max(capacity, len(worker.window))  # slots that are taken stay (law 7)
+            worker.capacity = min(hello.capacity, self.settings.max_capacity or hello.capacity)
             self.dispatcher.run_all(worker, now)
-        self.out.note("worker.hello", worker=worker, pid=hello.pid, capacity=worker.capacity)
+        self.out.note("worker.hello", worker=worker, pid=hello.pid, capacity=worker.capacity, held=hello.held)
         self.dispatcher.settle(worker, now)
 
     def _orphan(self, worker: Worker, key: bytes) -> None:
@@ -392,9 +396,3 @@ class Queue:
     def _malformed(self, peer: Client | Worker, reason: str) -> None:
         self.ledger.counters.malformed += 1
         self.out.note("message.malformed", peer=peer, reason=reason)
-
-
-def _echoes(envelope: bytes, raw: bytes | bytearray) -> bool:
-    """A reply has this envelope in other bytes: a short frame may have a long header (RFC 23 "Framing")."""
-    found = envelope_of(memoryview(raw)[KEY_SIZE:])
-    return found is not None and decode_message(found) == decode_message(envelope)

@@ -71,17 +71,28 @@ def ask(path: str, command: str, args: Mapping[str, object], timeout: float) -> 
     try:
         with context.socket(zmq.DEALER) as control:
             control.setsockopt(zmq.LINGER, 0)
+            ended = control.get_monitor_socket(zmq.EVENT_DISCONNECTED)
             control.connect(f"ipc://{path}")
             request = {"zqctl": PROTOCOL, "command": command, "args": dict(args)}
             control.send_multipart([b"", json.dumps(request).encode()])
-            return _result(_await_reply(control, timeout, pid))
+            return _result(_await_reply(control, ended, timeout, pid))
     finally:
         context.destroy(linger=0)
 
 
-def _await_reply(control: zmq.Socket[bytes], timeout: float, pid: int | None) -> list[bytes]:
-    if not control.poll(max(1, round(timeout * 1000)) if timeout else None):
+def _await_reply(
+    control: zmq.Socket[bytes], ended: zmq.Socket[bytes], timeout: float, pid: int | None
+) -> list[bytes]:
+    """The reply's frames; `ended` says when the connection has broken, for libzmq would wait for the next zqd for ever."""
+    import zmq
+
+    poller = zmq.Poller()
+    poller.register(control, zmq.POLLIN)
+    poller.register(ended, zmq.POLLIN)
+    if not poller.poll(max(1, round(timeout * 1000)) if timeout else None):
         raise _no_answer(timeout, pid)
+    if not control.poll(0):
+        raise ControlError(ExitStatus.ERROR, f"{_zqd(pid)} ended before it answered")
     return control.recv_multipart()
 
 
@@ -101,8 +112,13 @@ def _result(frames: list[bytes]) -> object:
 
 
 def _no_answer(timeout: float, pid: int | None) -> ControlError:
-    who = f"zqd (pid {pid})" if pid else "zqd"
-    return ControlError(ExitStatus.ERROR, f"{who} did not answer within {timeout:g} s: stopped or hung?")
+    return ControlError(
+        ExitStatus.ERROR, f"{_zqd(pid)} did not answer within {timeout:g} s: stopped or hung?"
+    )
+
+
+def _zqd(pid: int | None) -> str:
+    return f"zqd (pid {pid})" if pid else "zqd"
 
 
 # The plain connect ----------------------------------------------------------------------------------------------------

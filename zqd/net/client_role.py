@@ -12,6 +12,8 @@ from zqd.net.link import Link, Stage
 from zqd.net.loop import Timer
 from zqd.zmtp.connection import Message, Oversize
 
+LAST_READS = 64  # most reads of what a client has sent before its link ends
+
 
 class ClientRole:
     """A client is read while the queue wants more of it; what it refuses is kept here until then."""
@@ -66,8 +68,13 @@ class ClientRole:
 
     def last_look(self) -> None:
         """Read what has come before the link ends for good."""
-        if self._link.stage is Stage.OPEN and self.reading:
-            self._link.read()
+        link = self._link
+        for _ in range(LAST_READS):
+            if link.stage is not Stage.OPEN or not self.reading:
+                return
+            link.go_on()
+            if not link.connection.more and not link.read():
+                return
 
     def unsent(self, size: int) -> None:
         """Tell the queue when a client begins or ceases to read too little (rule 19)."""

@@ -50,15 +50,12 @@ class Owner(Protocol):
     @property
     def settings(self) -> QueueSettings:
         """Of its queue."""
-        ...
 
     def note(self, event: str, *, link: Link, **fields: object) -> None:
         """Say that something happened on a link."""
-        ...
 
     def forget(self, link: Link) -> None:
         """A link is closed."""
-        ...
 
 
 class Stage(enum.Enum):
@@ -215,7 +212,9 @@ class Link:
         if connection.error is not None:
             self._refuse(connection.error)
             return
-        if connection.outbox:
+        if connection.outbox and self.outflow.size and self.peer is not None:
+            connection.outbox.clear()  # a PONG behind a backlog tells nothing, and a flood of PINGs shall not make it grow
+        elif connection.outbox:
             self.flush()
         if connection.more:
             self.loop.call_soon(self.go_on)
@@ -248,12 +247,8 @@ class Link:
     def flush(self, flags: int = 0) -> None:
         """Send what there is to send, in one call if the socket takes it; `flags` as in send(2)."""
         connection, outbox = self.connection, self._outbox
-        if (
-            outbox
-            and len(outbox[-1]) < LARGE
-            and connection.plain
-            and not (connection.outbox or self.outflow.size)
-        ):
+        at_once = outbox and connection.plain and not (connection.outbox or self.outflow.size)
+        if at_once and len(outbox[-1]) < LARGE:
             # By far the most: small pieces, for which joining is cheaper than sendmsg.
             data = b"".join(outbox)
             outbox.clear()
@@ -335,6 +330,9 @@ class Link:
         if self.stage is not Stage.OPEN:
             return
         self._tell_queue()
+        if self._heartbeat is not None:
+            self._heartbeat.stop()  # a PING after our FIN would cost the peer what it has not read yet
+            self._heartbeat = None
         self.stage = Stage.FLUSHING
         if self._timer is not None:
             self._timer.cancel()
@@ -349,6 +347,9 @@ class Link:
 
     def _shut(self) -> None:
         self.stage = Stage.LINGERING
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_at(self.loop.now + LINGER, self._linger_over)
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:

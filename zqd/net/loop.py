@@ -17,7 +17,7 @@ EVENTS_PER_TURN = 1024
 
 
 class Part(Protocol):
-    """What takes part in every turn: a device."""
+    """What takes part in every turn: a device, or those who wait for something to become true."""
 
     def settle(self) -> None:
         """Do what the turn has left to do."""
@@ -46,7 +46,9 @@ class Timer:
 class Loop:
     """Descriptors, timers and parts. All state of the daemon belongs to this one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_fault: Callable[[Exception], None] | None = None) -> None:
+        self.on_fault = on_fault
+        """Is told of exceptions out of callbacks and timers, which then end nothing; without it they are raised."""
         self.now = time.monotonic()
         """The time of this turn, monotonic seconds; read once a turn."""
         self.parts: list[Part] = []
@@ -106,15 +108,23 @@ class Loop:
         if self._put_off:
             callbacks, self._put_off = self._put_off, []
             for callback in callbacks:
-                callback()
+                self._run(callback)
         timers = self._timers
         while timers and timers[0][0] <= self.now:
             timer = heapq.heappop(timers)[2]
             if timer.callback is not None:
-                timer.callback()
+                self._run(timer.callback)
             timers = self._timers
         for part in self.parts:
             part.settle()
+
+    def _run(self, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except Exception as fault:
+            if self.on_fault is None:
+                raise
+            self.on_fault(fault)
 
     def _patience(self) -> float | None:
         """How long to wait, seconds; None for ever."""

@@ -75,3 +75,9 @@ def envelope_of(raw: Raw) -> bytes | None:
             return bytes(raw[:end]) if raw[at] & MORE else None
         at = end
     return None
+
+
+def same_envelope(envelope: bytes, raw: Raw) -> bool:
+    """A message has this envelope, perhaps in other bytes: a short frame may have a long header (RFC 23 "Framing")."""
+    found = envelope_of(raw)
+    return found is not None and decode_message(found) == decode_message(envelope)

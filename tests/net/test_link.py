@@ -1,0 +1,121 @@
+"""Links over a pair of connected sockets, with the loop turned by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.zmtp import peers
+from zqd.config import load
+from zqd.net.device import Device
+from zqd.net.link import Link, Stage
+from zqd.net.loop import Loop
+from zqd.net.side import Room
+from zqd.zmtp.frames import COMMAND, encode_frame, encode_message
+from zqd.zmtp.handshake import command
+
+PING = encode_frame(command(b"PING", b"\0\0"), COMMAND)
+
+
+class Bench:
+    """A device without endpoints, and the other end of one connection to it."""
+
+    def __init__(self, **settings: object) -> None:
+        config = load(None, [], {}).queues[0]
+        config = dataclasses.replace(config, settings=dataclasses.replace(config.settings, **settings))  # type: ignore[arg-type]
+        self.faults: list[Exception] = []
+        self.loop = Loop()
+        self.device = Device(
+            self.loop,
+            config,
+            boot=b"12345678",
+            room=Room(10),
+            numbers=itertools.count(1),
+            notify=lambda *_: None,
+            on_fault=self.faults.append,
+        )
+        self.loop.parts.append(self.device)
+        ours, self.peer = socket.socketpair()
+        ours.setblocking(False)
+        self.peer.setblocking(False)
+        self.device._client_connected(ours, "a test")
+        self.link: Link = self.device._links[1]
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.device.close()
+        self.loop.close()
+        self.peer.close()
+        assert self.faults == []
+
+    def turn(self) -> None:
+        """Turn the loop once, and do not wait in it."""
+        self.loop.call_soon(lambda: None)
+        self.loop.turn()
+
+    def send(self, data: bytes) -> None:
+        """The peer sends, and it is read."""
+        self.peer.sendall(data)
+        self.turn()
+
+    def received(self) -> bytes:
+        """What the peer has got since the last time; without the end of the stream."""
+        try:
+            return self.peer.recv(1 << 20)
+        except BlockingIOError:
+            return b""
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """An established client whose heartbeats come every hundredth of a second."""
+    bench = Bench(frontend_heartbeat_interval=0.01)
+    bench.send(peers.greeting() + peers.ready(b"REQ"))
+    yield bench
+    bench.close()
+
+
+def test_no_heartbeat_after_the_end_has_begun(bench: Bench) -> None:
+    """A PING after our FIN would be an error on the socket, and close it over what the peer has not read yet."""
+    assert bench.link.peer is not None
+    bench.link.end()
+    began = bench.loop.now
+    while bench.loop.now < began + 0.1:  # ten intervals
+        bench.turn()
+    assert bench.link.stage is Stage.LINGERING
+
+
+def test_a_flood_of_pings_that_reads_no_pongs_costs_no_memory(bench: Bench) -> None:
+    """Behind a backlog a PONG would tell the peer nothing: it is left out."""
+    flood = PING * 1000
+    sizes = []
+    for _ in range(500):
+        try:
+            bench.peer.send(flood)
+        except BlockingIOError:
+            break
+        bench.turn()
+        sizes.append(bench.link.outflow.size)
+    assert sizes[-1] > 0  # the peer's socket is full
+    assert max(sizes) <= 2 * len(flood)
+
+
+def test_the_last_look_takes_everything_that_was_sent(bench: Bench) -> None:
+    """At a stop nothing that a client has sent before stays without an answer, however much it is."""
+    bench.received()
+    bench.device.queue.regime.stop(bench.loop.now, 0.0)
+    request = encode_message([b"", b"x" * 100])
+    count = 1500  # more than one call to the connection gives, and more than one read
+    bench.peer.setblocking(True)
+    bench.peer.sendall(request * count)
+    bench.peer.setblocking(False)
+    got = b""
+    began = bench.loop.now
+    while got.count(b"ZQD-ERROR 503") < count and bench.loop.now < began + 30:
+        bench.turn()
+        got += bench.received()
+    assert got.count(b"ZQD-ERROR 503") == count
