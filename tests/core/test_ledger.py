@@ -139,3 +139,25 @@ def test_law_3_a_failure_of_a_client_that_left_is_a_drop(
     ledger.failed(request_of, FailureCode.TIMED_OUT, "ran too long")
     assert (ledger.counters.failed, ledger.counters.dropped) == (0, 1)
     assert not client.outbox
+
+
+def test_a_slow_request_is_told_with_what_made_it_slow() -> None:
+    """From arrival to reply `slow_request` or longer: how long it waited, how long it ran, where, for whom."""
+    q = Harness(slow_request=1.0)
+    a, w = q.client("a"), q.worker("w")
+    a.send(b"quick", b"slow")
+    q.wait(0.4)
+    w.reply()
+    q.wait(0.7)
+    w.reply()
+    (told,) = q.noted("request.slow")
+    request = BOOT.hex() + "000000000002"
+    assert told == {
+        "request": request,
+        "client": "c1",
+        "worker": "w2",
+        "wait_ms": 400.0,
+        "run_ms": 700.0,
+        "size": len(encode_message([b"", b"slow"])),
+        "attempts": 1,
+    }

@@ -189,6 +189,14 @@ def test_rule_23_a_drain_of_a_paused_queue_ends_the_pause(zqd: Zqd, connect: Con
     zqd.wait_until("the drain to be over", lambda queue: queue["state"] == "drained")
 
 
+def test_rule_23_a_queue_that_drains_cannot_be_paused(zqd: Zqd) -> None:
+    """It is said, with what the queue is; an order that did nothing must not look like one that did."""
+    zqd.control("drain")
+    with pytest.raises(AssertionError, match="queue default is drained, so this cannot be done now"):
+        zqd.control("pause")
+    assert zqd.queue()["state"] == "drained"
+
+
 def test_rule_22_a_drained_queue_stops_like_any_other(zqd: Zqd, connect: Connect) -> None:
     """Its clients are ended, and the exit status is 0."""
     client = connect(zmq.REQ, zqd.frontend)
