@@ -216,8 +216,9 @@ class Daemon:
 def signals_to(loop: Loop, actions: dict[signal.Signals, Callable[[], None]]) -> Iterator[None]:
     """Run an action in the loop for each signal; the handler itself does nothing but wake the loop (signal(7)).
 
-    At the end the signals are ignored, not given back: what is left of the process then is its exit, which a second
-    Ctrl-C would turn into a traceback, and a second SIGTERM into a failure.
+    At the end the signals are blocked, not given back: what is left of the process then is its exit, which a second
+    Ctrl-C would turn into a traceback, and a second SIGTERM into a failure. (Ignoring them instead makes Python complain
+    of one that has just come.)
     """
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
@@ -237,8 +238,7 @@ def signals_to(loop: Loop, actions: dict[signal.Signals, Callable[[], None]]) ->
     try:
         yield
     finally:
-        for number in actions:
-            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, actions)
         signal.set_wakeup_fd(-1)
         ours.close()  # which also takes it out of the loop, closed or not
         theirs.close()
