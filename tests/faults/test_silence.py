@@ -277,13 +277,13 @@ def cable() -> Iterator[Cable]:
         pytest.skip("UNPLUGGED PEERS ARE NOT TESTED: that takes root and ip(8), of the package iproute2")
     cable = Cable(f"zqd-{os.getpid()}-a", f"zqd-{os.getpid()}-b")
     with contextlib.ExitStack() as stack:
-        for namespace in cable.here, cable.there:
-            try:
+        try:
+            for namespace in cable.here, cable.there:
                 network("netns", "add", namespace)
-            except subprocess.CalledProcessError as error:
-                pytest.skip(f"UNPLUGGED PEERS ARE NOT TESTED: no network namespaces here: {error.stderr}")
-            stack.callback(network, "netns", "del", namespace)
-        network(*f"-n {cable.here} link add veth type veth peer name veth netns {cable.there}".split())
+                stack.callback(network, "netns", "del", namespace)
+            network(*f"-n {cable.here} link add veth type veth peer name veth netns {cable.there}".split())
+        except subprocess.CalledProcessError as error:  # in a container, or where / is no mount point
+            pytest.skip(f"UNPLUGGED PEERS ARE NOT TESTED: no network namespaces here: {error.stderr}")
         for namespace, address in (cable.here, cable.ADDRESS), (cable.there, "198.18.0.2"):
             network("-n", namespace, "addr", "add", f"{address}/30", "dev", "veth")
             network("-n", namespace, "link", "set", "veth", "up")
