@@ -1,7 +1,7 @@
 """The words for what can go wrong: exit statuses, failure codes, and the exceptions behind them.
 
 Layer 0: imports nothing of zqd. Exceptions are for the operator's mistakes and the machine's refusals;
-what a *peer* sends is never raised (SEMANTICS law 4) but counted and noticed where it arrives.
+what a *peer* sends is never raised (zqd(7), law 4) but counted and noticed where it arrives.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import zqd
 
 ROOT = Path(zqd.__file__).parent
 
-# The layers of DESIGN.md. A part is a module or a package right below `zqd`; "" is `zqd` itself, the version.
+# The layers of README.md. A part is a module or a package right below `zqd`; "" is `zqd` itself, the version.
 LAYERS: dict[str, int] = {
     # 0: words
     "": 0,
@@ -60,7 +60,7 @@ def test_every_part_has_a_layer() -> None:
     """A new module has to say where it belongs."""
     unknown = sorted({_part(_name(path)) for path in _sources()} - set(LAYERS))
     assert not unknown, (
-        f"add {', '.join(unknown)} to LAYERS in {Path(__file__).name}, and to the table in DESIGN.md"
+        f"add {', '.join(unknown)} to LAYERS in {Path(__file__).name}, and to the table in README.md"
     )
 
 

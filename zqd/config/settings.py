@@ -205,7 +205,7 @@ SETTINGS: tuple[Setting, ...] = (
         INT,
         "Dispatches of one request, retries included, before it fails; 1: at most once.",
         minimum=1,
-        maximum=1000,  # the attempt travels in 2 bytes (SEMANTICS 24)
+        maximum=1000,  # the attempt travels in 2 bytes (zqd(7), rule 24)
     ),
     _queue("request_timeout", DURATION, "How long a worker may run a request; 0: for ever."),
     _queue("queue_timeout", DURATION, "How long a request may wait for a worker; 0: for ever."),

@@ -1,8 +1,8 @@
 """The queue: **the** state machine of zqd, and the file to read first.
 
 It is told facts (a request arrived, a worker is lost, time passed) and orders (pause, stop), each with the loop's
-`now` in seconds, and decides what SEMANTICS says. It does no I/O: what is to be done lies in `out`
-(`core.outputs`), which its owner takes once a turn, and `deadline` says when to call `elapse`.
+`now` in seconds, and decides as man/zqd.7 says, which has the rules by number. It does no I/O: what is to be done lies
+in `out` (`core.outputs`), which its owner takes once a turn, and `deadline` says when to call `elapse`.
 
     request() ─▶ admitted? ─▶ waiting line ─▶ a worker's window ─▶ reply() ─▶ replied
                   └ no: client paused  ▲           └ lost, timed out ─▶ attempts left? no ─▶ failed
