@@ -56,7 +56,7 @@ def configure(level: str, log_format: str, fd: int = 2) -> None:
     """Configure structlog for the whole process: `level` and `log_format` as in zqd(8), lines to `fd`."""
     if log_format == "auto":
         log_format = _suitable(fd)
-    shared: list[Any] = [structlog.stdlib.add_log_level, _timestamp]
+    shared: list[Any] = [_headed]
     renderers: dict[str, list[Any]] = {
         "json": [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)],
         "console": [structlog.dev.ConsoleRenderer(colors=os.isatty(fd) and "NO_COLOR" not in os.environ)],
@@ -117,10 +117,11 @@ def _suitable(fd: int) -> str:
     return "console" if os.isatty(fd) else "json"
 
 
-def _timestamp(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+def _headed(_: Any, level: str, event: dict[str, Any]) -> dict[str, Any]:
+    """When, how bad and what first, then the fields."""
     now = time.time()
-    event["timestamp"] = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
-    return event
+    timestamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
+    return {"timestamp": timestamp, "level": level, "event": event.pop("event"), **event}
 
 
 def _journal_line(_: Any, __: str, event: dict[str, Any]) -> str:
