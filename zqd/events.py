@@ -1,6 +1,6 @@
 """Every event that zqd logs: its level and what it means, for people. Layer 0.
 
-The core and the shells name an event by its key and give it fields; `logs` looks up the level here, zqd(7) lists them.
+The core and the shells name an event by its key and give it fields; `logs` looks up the level here.
 Nothing that happens once for each request is above debug while all goes well.
 """
 

@@ -53,7 +53,7 @@ class Lines:
 
 
 def configure(level: str, log_format: str, fd: int = 2) -> None:
-    """Configure structlog for the whole process: `level` and `log_format` as in zqd(8), lines to `fd`."""
+    """Configure structlog for the whole process: `level` and `log_format` as `zqd --help` names them, lines to `fd`."""
     if log_format == "auto":
         log_format = _suitable(fd)
     shared: list[Any] = [_headed]

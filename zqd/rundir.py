@@ -1,7 +1,7 @@
 """Where the control socket lies: the daemon's choice of a directory, and where `zqctl` looks for it.
 
-Layer 2: knows directories and their owners; opens no socket. Called by `zqd.daemon`, which puts its other sockets beside
-the control socket, and by `zqd.ctl`, whose start-up time is a feature: nothing else is imported here.
+Layer 2: knows directories and their owners; opens no socket. Called by `zqd.daemon`, and by `zqd.ctl`, whose
+start-up time is a feature: nothing else is imported here.
 """
 
 from __future__ import annotations

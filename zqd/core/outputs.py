@@ -31,7 +31,7 @@ class Outputs:
         self.closing: list[tuple[Peer, Ending]] = []
         """Peers whose connection is to end, after what is in their outbox."""
         self.notices: list[tuple[str, dict[str, object]]] = []
-        """(event, fields) to log and to publish; events as in `zqd.events`."""
+        """(event, fields) to log; events as in `zqd.events`."""
 
     def send(self, peer: Peer, raw: Raw) -> None:
         """One whole message for a peer."""
