@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from zqd.errors import ExitStatus, UnavailableError
-from zqd.rundir import Places, control_endpoints, find_control, run_directory
+from zqd.rundir import Places, beside, control_endpoints, find_control, run_directory
 
 
 @pytest.fixture
@@ -201,3 +201,20 @@ def test_a_void_runtime_directory_is_no_place(value: str, monkeypatch: pytest.Mo
     """An empty or relative $XDG_RUNTIME_DIR counts as none."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", value)
     assert Places.of_this_process().user is None
+
+
+@pytest.mark.parametrize(
+    ("control", "status", "events"),
+    [
+        ("/run/zqd/control.sock", "/run/zqd/status.sock", "/run/zqd/events.sock"),
+        ("/tmp/a", "/tmp/a.status", "/tmp/a.events"),
+        (
+            "/tmp/control.sock.d/b.sock",
+            "/tmp/control.sock.d/b.sock.status",
+            "/tmp/control.sock.d/b.sock.events",
+        ),
+    ],
+)
+def test_beside(control: str, status: str, events: str) -> None:
+    """The other two sockets lie in the control socket's directory, and two daemons there never share one."""
+    assert (beside(Path(control), "status"), beside(Path(control), "events")) == (Path(status), Path(events))

@@ -1,4 +1,4 @@
-"""Where the control socket lies: the daemon's choice of a directory, and where `zqctl` looks for it.
+"""Where the daemon's own sockets lie: its choice of a directory, and where `zqctl` looks for them.
 
 Layer 2: knows directories and their owners; opens no socket. Called by `zqd.daemon`, and by `zqd.ctl`, whose
 start-up time is a feature: nothing else is imported here.
@@ -13,6 +13,8 @@ from pathlib import Path
 from zqd.errors import UnavailableError
 
 CONTROL_SOCKET = "control.sock"
+STATUS_SOCKET = "status.sock"
+EVENTS_SOCKET = "events.sock"
 
 
 class Places:
@@ -67,6 +69,16 @@ def control_endpoints(places: Places | None = None) -> list[str]:
     """Where `zqctl` looks for the control socket, in order."""
     places = places or Places.of_this_process()
     return [f"ipc://{place / CONTROL_SOCKET}" for place in places.in_order()]
+
+
+def beside(control: Path, role: str) -> Path:
+    """Where the socket of `role`, "status" or "events", lies by default: in the directory of the control socket.
+
+    Beside control.sock it is status.sock or events.sock; beside any other X it is X.status or X.events.
+    """
+    if control.name == CONTROL_SOCKET:
+        return control.with_name({"status": STATUS_SOCKET, "events": EVENTS_SOCKET}[role])
+    return control.with_name(f"{control.name}.{role}")
 
 
 def find_control(places: Places | None = None) -> Path | None:

@@ -194,6 +194,63 @@ def test_control_for_strangers(no_default_file: None) -> None:
     assert "expected ipc:///PATH" in problem_of(load, None, ["control=tcp://127.0.0.1:1"])
 
 
+@pytest.mark.parametrize("key", ["status", "events"])
+def test_own_endpoints_are_paths(no_default_file: None, key: str) -> None:
+    """Who may ask and listen is said by a file's mode, too."""
+    assert "expected ipc:///PATH" in problem_of(load, None, [f"{key}=tcp://127.0.0.1:1"])
+
+
+def test_own_endpoints_differ(no_default_file: None) -> None:
+    """The daemon's own three sockets are three."""
+    status, events = problems_of(load, None, ["control=ipc:///x", "status=ipc:///x", "events=ipc:///x"])
+    assert status == "--set status: ipc:///x is already taken by --set control; expected every endpoint once"
+    assert events == "--set events: ipc:///x is already taken by --set control; expected every endpoint once"
+
+
+@pytest.mark.parametrize(
+    ("control", "taken", "by"),
+    [
+        ("ipc:///a/control.sock", "ipc:///a/status.sock", "status (default)"),
+        ("ipc:///a/x", "ipc:///a/x.events", "events (default)"),
+    ],
+)
+def test_own_endpoints_by_default(no_default_file: None, control: str, taken: str, by: str) -> None:
+    """What lies beside the control socket unless it is said to lie elsewhere is taken as well."""
+    problem = problem_of(load, None, [f"control={control}", f"queues.default.frontend={taken}"])
+    assert f"{taken} is already taken by {by}" in problem
+
+
+def test_control_too_long_for_what_lies_beside_it(no_default_file: None) -> None:
+    """A path that a unix socket can just have leaves no room for the endings of the other two."""
+    control = "control=ipc:///" + "x" * 104
+    status, events = problems_of(load, None, [control])
+    assert status.startswith("--set control: the socket status lies beside it, and ")
+    assert status.endswith("expected a shorter path, or status = ENDPOINT")
+    assert events.startswith("--set control: the socket events lies beside it, and ")
+    assert load(None, [control, "status=ipc:///s", "events=ipc:///e"]).status == "ipc:///s"
+
+
+def test_files_that_were_read(load_text: Load, tmp_path: Path) -> None:
+    """The configuration tells the files that it is made of, in their order, an empty one too."""
+    files = load_text("", drop_ins=[JOBS]).files
+    assert files == (str(tmp_path / "zqd.toml"), str(tmp_path / "zqd.toml.d" / "0.toml"))
+
+
+def test_no_file_was_read(no_default_file: None) -> None:
+    """Without files there is none to tell."""
+    assert load().files == ()
+
+
+def test_sockets_of_a_queue(load_text: Load) -> None:
+    """Mode, owner and group of a queue's sockets are its own."""
+    first, second = load_text(
+        JOBS + 'socket_mode = "0660"\nsocket_group = "www-data"\n[queues.default]\nsocket_mode = 0o600\n',
+        "queues.default.socket_user=1000",
+    ).queues
+    assert (first.socket_mode, first.socket_user, first.socket_group) == (0o660, "", "www-data")
+    assert (second.socket_mode, second.socket_user, second.socket_group) == (0o600, "1000", "")
+
+
 @pytest.mark.parametrize(
     ("sets", "flags"), [(["allow_unauthenticated=true"], {}), ([], {"allow_unauthenticated": True})]
 )

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zqd.config import QUEUE_SETTINGS, Config, QueueConfig, describe, files, load
+from zqd.config.settings import DAEMON_SETTINGS, SOCKET_KEYS
 from zqd.core.settings import QueueSettings
 
 
@@ -30,7 +31,9 @@ def test_description_names_values_and_sources(tmp_path: Path) -> None:
     assert ["queue_timeout", "=", '"90s"', "#", "--set"] in words
     assert ["max_message_size", "=", '"128MiB"', "#", "default"] in words
     assert ["frontend", "=", '["tcp://127.0.0.1:5559"]', "#", "default"] in words
-    assert {row[0] for row in words if row} >= {*QUEUE_SETTINGS, "[queues.default]"}
+    assert ["#", "socket_mode", "is", "not", "set", "#", "default"] in words
+    keys = {row[1] if row[0] == "#" else row[0] for row in words if row}
+    assert keys == {*DAEMON_SETTINGS, *QUEUE_SETTINGS, "[queues.default]"}
 
 
 def test_default_description_loads_again(tmp_path: Path) -> None:
@@ -48,7 +51,14 @@ def test_description_loads_again(tmp_path: Path) -> None:
             "queues.jobs.request_timeout=1234ms",
             "queues.jobs.max_queued_bytes=1234567",
             "queues.default.on_failure=drop",
+            "queues.jobs.socket_mode=0620",
+            "queues.jobs.socket_user=zqd",
+            "queues.jobs.socket_group=33",
             "control=ipc:///run/control.sock",
+            "status=ipc:///run/status",
+            "events=ipc:///run/events",
+            "control_group=adm",
+            'log_target=/var/log/zqd "1".log',
         ],
         {"allow_unauthenticated": True, "log_format": "json"},
     )
@@ -60,7 +70,7 @@ numbers = {
     if row.kind.unit != "seconds"
     else st.floats(row.minimum, row.maximum)
     for row in QUEUE_SETTINGS.values()
-    if row.minimum is not None
+    if row.minimum is not None and row.key not in SOCKET_KEYS
 }
 
 

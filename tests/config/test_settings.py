@@ -1,16 +1,32 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
-from zqd.config.settings import DAEMON_SETTINGS, QUEUE_SETTINGS, SETTINGS, Setting
+from zqd.config import Config, QueueConfig
+from zqd.config.settings import DAEMON_SETTINGS, QUEUE_SETTINGS, SETTINGS, SOCKET_KEYS, Setting
+from zqd.config.values import TEXT, WORDS, Kind
 from zqd.core.settings import QueueSettings
 
 every_setting = pytest.mark.parametrize("row", SETTINGS, ids=lambda row: f"{row.scope}-{row.key}")
 
 
 def test_rows_agree_with_the_fields_of_a_queue() -> None:
-    """The queue's rows are its endpoints and the fields of QueueSettings, in their order, and no others."""
-    assert list(QUEUE_SETTINGS) == ["frontend", "backend", *(field.name for field in fields(QueueSettings))]
+    """The queue's rows are those of its sockets and the fields of QueueSettings, in their order, and no others."""
+    assert list(QUEUE_SETTINGS) == [*SOCKET_KEYS, *(field.name for field in fields(QueueSettings))]
+
+
+def test_rows_agree_with_the_fields_of_the_results() -> None:
+    """What is loaded has a field for every row, and none that no row fills."""
+    assert {field.name for field in fields(QueueConfig)} == {"name", "settings", *SOCKET_KEYS}
+    assert {field.name for field in fields(Config)} == {"queues", "sources", "files", *DAEMON_SETTINGS}
+
+
+def test_defaults_agree_with_the_fields_of_a_queues_sockets() -> None:
+    """A queue that is made without a word on its sockets' owners has what the rows say."""
+    queue = QueueConfig("a", (), (), QueueSettings())
+    assert {key: queue.value(key) for key in SOCKET_KEYS if key.startswith("socket")} == {
+        key: QUEUE_SETTINGS[key].default for key in SOCKET_KEYS if key.startswith("socket")
+    }
 
 
 def test_defaults_agree_with_the_fields_of_a_queue() -> None:
@@ -105,6 +121,40 @@ def test_unsupported_prefetch_auto() -> None:
         ValueError, match='"auto" is not a whole number; expected a whole number, from 1 to 1024'
     ):
         QUEUE_SETTINGS["prefetch"].parse("auto")
+
+
+@pytest.mark.parametrize("written", ["1777", 0o1000, 660, -1])
+def test_mode_out_of_bounds(written: object) -> None:
+    """A mode is of permissions alone; a number that lacks TOML's 0o is mostly too large for one."""
+    with pytest.raises(ValueError, match=r"is too (small|large); expected a file mode .*, from 0000 to 0777"):
+        QUEUE_SETTINGS["socket_mode"].parse(written)
+
+
+@pytest.mark.parametrize(("kind", "written"), [(TEXT, ""), (TEXT, " "), (WORDS, [])])
+def test_empty(kind: Kind, written: object) -> None:
+    """A string or list with the minimum 1 may not be empty, one without may."""
+    row = Setting(key="k", kind=kind, default=None, minimum=1, help="K.", scope="worker")
+    with pytest.raises(ValueError, match=r"it is empty; expected a .*string.*, not empty"):
+        row.parse(written)
+    assert not replace(row, minimum=None).parse(written)
+
+
+@pytest.mark.parametrize(
+    ("row", "path"),
+    [
+        (DAEMON_SETTINGS["control"], "control"),
+        (QUEUE_SETTINGS["prefetch"], "queues.a.prefetch"),
+        (Setting(key="k", kind=TEXT, default="", help="K.", scope="worker"), "k"),
+    ],
+)
+def test_path(row: Setting, path: str) -> None:
+    """Only a queue's keys stand in a table."""
+    assert row.path("a") == path
+
+
+def test_what_toml_cannot_say() -> None:
+    """No value at all is told in words."""
+    assert DAEMON_SETTINGS["control"].to_toml(None) == "not set"
 
 
 def test_choice() -> None:

@@ -195,6 +195,124 @@ def test_bad_endpoint_is_named() -> None:
         values.parse_endpoint("tcp:/127.0.0.1:5559")
 
 
+@pytest.mark.parametrize(("written", "text"), [("", ""), (" a b ", "a b"), ("ä", "ä")])
+def test_text(written: str, text: str) -> None:
+    """A string is taken without the blanks around it."""
+    assert values.parse_text(written) == text
+
+
+@pytest.mark.parametrize("written", [5, None, ["a"], {}, True])
+def test_text_of_another_type(written: object) -> None:
+    """What TOML does not call a string is none."""
+    with pytest.raises(ValueError, match="is not a string"):
+        values.parse_text(written)
+
+
+@pytest.mark.parametrize("written", ["a\nb", "\0", "\udc80"])
+def test_unprintable_text(written: str) -> None:
+    """A string that would spoil a line of a log is refused."""
+    with pytest.raises(ValueError, match="cannot be printed"):
+        values.parse_text(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "text"), [("", ""), (" www-data ", "www-data"), ("1000", "1000"), (1000, "1000"), (0, "0")]
+)
+def test_account(written: object, text: str) -> None:
+    """A user or group is a name or a number, in TOML with or without quotes."""
+    assert values.parse_account(written) == text
+
+
+@pytest.mark.parametrize("written", [True, 1.5, -1, None, ["a"], {}])
+def test_bad_account(written: object) -> None:
+    """What is neither a name nor a number is no user and no group."""
+    with pytest.raises(ValueError, match="is not a name or a number"):
+        values.parse_account(written)
+
+
+def test_unprintable_account() -> None:
+    """A name that would spoil a line of a log is refused."""
+    with pytest.raises(ValueError, match="cannot be printed"):
+        values.parse_account("a\nb")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ()),
+        ("a  b", ("a", "b")),
+        ("sh -c 'a b' \"\" \\'", ("sh", "-c", "a b", "", "'")),
+        ("printf 'a\nb'", ("printf", "a\nb")),
+    ],
+)
+def test_words_in_text(text: str, words: tuple[str, ...]) -> None:
+    """In text a list of strings is quoted as for a shell."""
+    assert values.parse_words_text(text) == words
+
+
+def test_words_in_toml() -> None:
+    """In TOML the words of a list are as they stand there."""
+    assert values.parse_words(["a b", "'"]) == ("a b", "'")
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("a b", '"a b" is not a list of strings'),
+        ({}, "a table is not a list of strings"),
+        (["a", 5], "5 is not a string"),
+        (["a\0"], "has a NUL or bytes that are not UTF-8"),
+        (["\udc80"], "has a NUL or bytes that are not UTF-8"),
+    ],
+)
+def test_bad_words(written: object, problem: str) -> None:
+    """What no program can be started with, or no file can say, is refused."""
+    with pytest.raises(ValueError, match=problem):
+        values.parse_words(written)
+
+
+def test_words_without_an_end() -> None:
+    """A quotation that does not end is refused."""
+    with pytest.raises(ValueError, match='"\'a": No closing quotation'):
+        values.parse_words_text("'a")
+
+
+@pytest.mark.parametrize("written", ["0660", "660", "0o660", " 0660 ", 0o660])
+def test_mode(written: object) -> None:
+    """A mode is octal digits, or TOML's octal number."""
+    assert values.parse_mode(written) == 0o660
+
+
+@pytest.mark.parametrize(
+    "written", ["", "rw-rw----", "0x1b0", "0680", "٣", "9" * 5000, True, 1.0, None, [], {}]
+)
+def test_bad_mode(written: object) -> None:
+    """What is no octal number is no mode."""
+    with pytest.raises(ValueError, match="is not a file mode"):
+        values.parse_mode(written)
+
+
+@given(st.integers(min_value=0, max_value=0o777))
+def test_mode_round_trip(mode: int) -> None:
+    """A formatted mode has four octal digits and parses to the same mode."""
+    text = values.format_mode(mode)
+    assert len(text) == 4
+    assert values.parse_mode(text) == mode
+
+
+@pytest.mark.parametrize("written", ["stderr", "syslog", "/var/log/zqd.log"])
+def test_log_target(written: str) -> None:
+    """A log goes to one of two words or to an absolute path."""
+    assert values.parse_log_target(written) == written
+
+
+@pytest.mark.parametrize("written", ["", "stdout", "zqd.log", "./zqd.log", "file:///zqd.log"])
+def test_bad_log_target(written: str) -> None:
+    """Any other word, or a path that depends on where the daemon was started, is refused."""
+    with pytest.raises(ValueError, match="is not a place for a log"):
+        values.parse_log_target(written)
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_toml_string_round_trip(text: str) -> None:
     """Any text that TOML can hold comes back from a written TOML string."""

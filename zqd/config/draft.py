@@ -1,4 +1,4 @@
-"""A configuration while it is put together: checked values, the last source winning, and all problems.
+"""The broker's configuration while it is put together: what its sources say of the daemon and of each queue.
 
 Each source (file, `--set`, flag) is checked by itself, so that a bad value is reported with its place
 even if a later source overrides it. What is right is kept by dotted key; merging is then overwriting: tables
@@ -9,32 +9,24 @@ is `zqd.config.loader`'s.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 
-from zqd.config.settings import DAEMON_SETTINGS, QUEUE_SETTINGS, Setting, closest, did_you_mean
-from zqd.config.values import Value, shown
+from zqd.config.findings import Findings, Reading, flag_name, from_text, from_toml, printable, unknown_key
+from zqd.config.settings import DAEMON_SETTINGS, QUEUE_SETTINGS, closest, did_you_mean
+from zqd.config.values import shown
 
 FLAGS = ("frontend", "backend", "control", "log_level", "log_format", "allow_unauthenticated")
 """The keys that flags can set; `frontend` and `backend` are those of the queue `default`."""
 
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_T = TypeVar("_T")
 
 
-class Draft:
-    """What the sources have said so far.
-
-    `values` and `sources` have the dotted keys that were set, `queues` the queues that were named, each with the
-    source that named it first, `rejected` the dotted keys of which some source had a bad value.
-    """
+class Draft(Findings):
+    """What the sources have said so far; `queues` has those that were named, each with who named it first."""
 
     def __init__(self) -> None:
-        self.values: dict[str, Value] = {}
-        self.sources: dict[str, str] = {}
+        super().__init__()
         self.queues: dict[str, str] = {}
-        self.rejected: set[str] = set()
-        self.problems: list[str] = []
 
     def add_tree(self, file: str, tree: Mapping[str, object]) -> None:
         """Takes over one file's content."""
@@ -42,35 +34,35 @@ class Draft:
             if key == "queues":
                 self._add_queues(file, value)
             elif key in DAEMON_SETTINGS:
-                self._put(file, key, f"{file}: {key}", DAEMON_SETTINGS[key].parse, value)
+                self.put(file, key, f"{file}: {key}", DAEMON_SETTINGS[key], from_toml(value))
+            elif isinstance(value, dict) and QUEUE_SETTINGS.keys() & value.keys():
+                self.problems.append(
+                    f"{file}: {printable(key)}: has the keys of a queue; expected it as [queues.{printable(key)}]"
+                )
             else:
                 self.problems.append(f"{file}: {printable(key)}: {_unknown_daemon_key(key)}")
 
     def add_set(self, argument: str) -> None:
         """Takes over one `--set KEY=VALUE`."""
-        path, equals, text = argument.partition("=")
-        path = path.strip()
-        where = f"--set {printable(path)}"
-        if not equals or not path:
-            self.problems.append(
-                f"--set {printable(argument)}: no {'key' if equals else 'value'}; expected KEY=VALUE, "
-                "such as queues.default.max_attempts=5"
-            )
+        split = self.split_set(argument, "queues.default.max_attempts=5")
+        if split is None:
             return
+        path, text = split
+        where = f"--set {printable(path)}"
         first, *rest = path.split(".")
         if first != "queues":
             row = DAEMON_SETTINGS.get(path)
             if row is None:
                 self.problems.append(f"{where}: {_unknown_daemon_key(path)}")
             else:
-                self._put("--set", path, where, row.parse_text, text.strip())
+                self.put("--set", path, where, row, from_text(text))
             return
         if len(rest) < 2:
             self.problems.append(f"{where}: is a table; expected one of its keys, queues.NAME.KEY=VALUE")
             return
         name, key = rest[0], ".".join(rest[1:])
         if self._named("--set", where, name):
-            self._put_queue("--set", name, key, where, lambda row: row.parse_text(text.strip()))
+            self._put_queue("--set", name, key, where, from_text(text))
 
     def add_flag(self, key: str, value: object) -> None:
         """Takes over the flag of `key`, one of FLAGS: text, a list of texts, or a truth value."""
@@ -78,20 +70,7 @@ class Draft:
         row = DAEMON_SETTINGS.get(key) or QUEUE_SETTINGS[key]
         if row.scope == "queue":
             self.queues.setdefault("default", flag)
-        self._put(flag, row.path("default"), flag, row.parse, value)
-
-    def mentions(self, path: str) -> bool:
-        """Whether any source gave dotted key `path` a value, right or wrong."""
-        return path in self.values or path in self.rejected
-
-    def where(self, path: str) -> str:
-        """Where the value of dotted key `path` stands, as a problem's line begins."""
-        source = self.sources.get(path, "default")
-        if source == "default":
-            return f"{path} (default)"
-        if source == "--set":
-            return f"--set {path}"
-        return f"{source} ({path})" if source.startswith("--") else f"{source}: {path}"
+        self.put(flag, row.path("default"), flag, row, from_toml(value))
 
     def _add_queues(self, file: str, queues: object) -> None:
         if not isinstance(queues, dict):
@@ -108,7 +87,7 @@ class Draft:
                 )
             elif self._named(file, where, name):
                 for key, value in table.items():
-                    self._put_queue(file, name, key, f"{where}.{printable(key)}", _reader(value))
+                    self._put_queue(file, name, key, f"{where}.{printable(key)}", from_toml(value))
 
     def _named(self, source: str, where: str, name: str) -> bool:
         if _QUEUE_NAME.fullmatch(name):
@@ -120,36 +99,12 @@ class Draft:
         )
         return False
 
-    def _put_queue(
-        self, source: str, name: str, key: str, where: str, read: Callable[[Setting], Value]
-    ) -> None:
+    def _put_queue(self, source: str, name: str, key: str, where: str, reading: Reading) -> None:
         row = QUEUE_SETTINGS.get(key)
         if row is None:
             self.problems.append(f"{where}: {_unknown_queue_key(key)}")
         else:
-            self._put(source, row.path(name), where, read, row)
-
-    def _put(self, source: str, path: str, where: str, read: Callable[[_T], Value], raw: _T) -> None:
-        try:
-            self.values[path] = read(raw)
-            self.sources[path] = source
-        except ValueError as error:
-            self.rejected.add(path)
-            self.problems.append(f"{where}: {error}")
-
-
-def flag_name(key: str) -> str:
-    """The flag that sets `key`."""
-    return "--" + key.replace("_", "-")
-
-
-def printable(key: str) -> str:
-    """A key as a message repeats it: bare if it is readable, else short and quoted."""
-    return key if key and key.isprintable() and len(key) <= 100 else shown(key)
-
-
-def _reader(value: object) -> Callable[[Setting], Value]:
-    return lambda row: row.parse(value)
+            self.put(source, row.path(name), where, row, reading)
 
 
 def _unknown_daemon_key(key: str) -> str:
@@ -159,7 +114,7 @@ def _unknown_daemon_key(key: str) -> str:
     near = closest(key, [*known, *QUEUE_SETTINGS])
     if near in QUEUE_SETTINGS:
         return f"unknown key (did you mean queues.default.{near}?); expected one of {', '.join(known)}"
-    return f"unknown key{did_you_mean(key, known)}; expected one of {', '.join(known)}"
+    return unknown_key(key, known)
 
 
 def _unknown_queue_key(key: str) -> str:

@@ -1,11 +1,12 @@
 """Reading the configuration's files: which there are, and what makes one unreadable.
 
-Gives trees as tomllib makes them; what the keys mean is `zqd.config.draft`'s. Called by
-`zqd.config.loader` only.
+Gives trees as tomllib makes them; what the keys mean is `zqd.config.draft`'s and `zqd.config.flat`'s to say. Called
+by `zqd.config.loader` and `zqd.config.flat`.
 """
 
 from __future__ import annotations
 
+import os.path
 import re
 import tomllib
 from pathlib import Path
@@ -28,26 +29,22 @@ def read_files(path: Path | None, problems: list[str]) -> list[tuple[str, dict[s
     A file that cannot be used is left out, and a line about it is added to `problems`.
     """
     main = DEFAULT_PATH if path is None else path
-    trees: list[tuple[str, dict[str, object]]] = []
+    trees = [(main, read_file(main, problems, optional=path is None))]
+    if path is None or os.path.isfile(main):
+        drop_ins = _drop_ins(main.with_name(DROP_IN_DIRECTORY), problems)
+        trees += [(drop_in, read_file(drop_in, problems)) for drop_in in drop_ins]
+    return [(str(file), tree) for file, tree in trees if tree is not None]
+
+
+def read_file(path: Path, problems: list[str], *, optional: bool = False) -> dict[str, object] | None:
+    """The tree of one file, or None and a line in `problems`; None alone if it is `optional` and does not exist."""
     try:
-        content = _read(main)
-    except FileNotFoundError as error:
-        if path is not None:
-            problems.append(_unreadable(main, error))
-            return []
+        content = _read(path)
     except (OSError, ValueError) as error:
-        problems.append(_unreadable(main, error))
-        return []
-    else:
-        _parse(main, content, trees, problems)
-    for drop_in in _drop_ins(main.with_name(DROP_IN_DIRECTORY), problems):
-        try:
-            content = _read(drop_in)
-        except OSError as error:
-            problems.append(_unreadable(drop_in, error))
-        else:
-            _parse(drop_in, content, trees, problems)
-    return trees
+        if not (optional and isinstance(error, FileNotFoundError)):
+            problems.append(_unreadable(path, error))
+        return None
+    return _parse(path, content, problems)
 
 
 def _read(path: Path) -> bytes:
@@ -70,12 +67,10 @@ def _unreadable(path: Path, error: OSError | ValueError, expected: str = "a read
     return f"{path}: cannot be read ({reason}); expected {expected}"
 
 
-def _parse(
-    path: Path, content: bytes, trees: list[tuple[str, dict[str, object]]], problems: list[str]
-) -> None:
+def _parse(path: Path, content: bytes, problems: list[str]) -> dict[str, object] | None:
     if len(content) > _LARGEST:
         problems.append(f"{path}: larger than {_LARGEST >> 20} MiB; expected a TOML file")
-        return
+        return None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -84,13 +79,14 @@ def _parse(
         problems.append(
             f"{path}: line {line}: the byte 0x{byte:02x} is not UTF-8; expected a TOML file in UTF-8"
         )
-        return
+        return None
     try:
-        trees.append((str(path), tomllib.loads(text)))
+        return tomllib.loads(text)
     except RecursionError:
         problems.append(f"{path}: nested too deeply; expected [queues.NAME] tables of plain values")
     except ValueError as error:  # TOMLDecodeError, and int()'s refusal of thousands of digits
         problems.append(f"{path}: {_syntax_problem(str(error), text)}")
+    return None
 
 
 def _syntax_problem(message: str, text: str) -> str:

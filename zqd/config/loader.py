@@ -11,14 +11,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from zqd.config.draft import FLAGS, Draft, flag_name
+from zqd.config.draft import FLAGS, Draft
 from zqd.config.files import read_files
+from zqd.config.findings import flag_name, is_given
 from zqd.config.result import Config, QueueConfig
 from zqd.config.settings import DAEMON_SETTINGS, QUEUE_SETTINGS, Setting, did_you_mean
 from zqd.config.values import Value
-from zqd.core.settings import QueueSettings
 from zqd.endpoints import parse as parse_endpoint
 from zqd.errors import ConfigError
+from zqd.rundir import beside
 
 _SIDES = ("frontend", "backend")
 
@@ -48,9 +49,10 @@ def load(
     if whole:
         _check_complete(draft, names)
     _check_endpoints(draft, names, whole)
+    files = tuple(file for file, _ in trees)
     if draft.problems:
         raise ConfigError(draft.problems)
-    return _config(draft, names)
+    return _config(draft, names, files)
 
 
 def _add_flags(draft: Draft, flags: Mapping[str, object], whole: bool) -> None:
@@ -58,7 +60,7 @@ def _add_flags(draft: Draft, flags: Mapping[str, object], whole: bool) -> None:
         raise ValueError(f"not flags of the configuration: {', '.join(sorted(unknown))}")
     others = [] if "default" in draft.queues else list(draft.queues)
     for key, value in flags.items():
-        if value is None or value is False or value in ([], ()):
+        if not is_given(value):
             continue
         if key in _SIDES and others and whole:
             draft.problems.append(
@@ -119,12 +121,7 @@ def _check_endpoints(draft: Draft, names: Sequence[str], whole: bool) -> None:
 
 def _endpoints_in_use(draft: Draft, names: Sequence[str], whole: bool) -> list[tuple[str, str]]:
     """(dotted key, endpoint) of every endpoint that would be bound, as far as it is known."""
-    used = []
-    if isinstance(control := draft.values.get("control"), str):
-        if control.startswith("ipc://"):
-            used.append(("control", control))
-        else:  # whoever reaches it gives orders: that is what file modes are for
-            draft.problems.append(f"{draft.where('control')}: {control} is no path; expected ipc:///PATH")
+    used = _own_endpoints(draft)
     for name in names:
         for side in _SIDES:
             row = QUEUE_SETTINGS[side]
@@ -136,18 +133,48 @@ def _endpoints_in_use(draft: Draft, names: Sequence[str], whole: bool) -> list[t
     return used
 
 
+def _own_endpoints(draft: Draft) -> list[tuple[str, str]]:
+    """(dotted key, endpoint) of the daemon's own sockets, as far as they do not depend on the run directory."""
+    used = []
+    for key in ("control", "status", "events"):
+        text = draft.values.get(key)
+        if not isinstance(text, str):
+            if not draft.mentions(key) and (text := _beside_control(draft, key)):
+                used.append((key, text))
+        elif text.startswith("ipc://"):
+            used.append((key, text))
+        else:  # who may do what there is said by a file's mode
+            draft.problems.append(f"{draft.where(key)}: {text} is no path; expected ipc:///PATH")
+    return used
+
+
+def _beside_control(draft: Draft, key: str) -> str | None:
+    control = draft.values.get("control")
+    if key == "control" or not isinstance(control, str) or not control.startswith("ipc://"):
+        return None
+    text = f"ipc://{beside(Path(control.removeprefix('ipc://')), key)}"
+    try:
+        parse_endpoint(text)
+    except ValueError as error:
+        draft.problems.append(
+            f"{draft.where('control')}: the socket {key} lies beside it, and {error}; expected a shorter path, "
+            f"or {key} = ENDPOINT"
+        )
+        return None
+    return text
+
+
 def _effective(draft: Draft, row: Setting, name: str) -> Value:
     return draft.values.get(row.path(name), row.default)
 
 
-def _config(draft: Draft, names: Sequence[str]) -> Config:
+def _config(draft: Draft, names: Sequence[str], files: tuple[str, ...]) -> Config:
     daemon: dict[str, Any] = {key: _effective(draft, row, "") for key, row in DAEMON_SETTINGS.items()}
     paths = [row.path("") for row in DAEMON_SETTINGS.values()]
     queues = []
     for name in names:
         values: dict[str, Any] = {key: _effective(draft, row, name) for key, row in QUEUE_SETTINGS.items()}
-        sides = {side: values.pop(side) for side in _SIDES}
-        queues.append(QueueConfig(name=name, settings=QueueSettings(**values), **sides))
+        queues.append(QueueConfig.of(name, values))
         paths += [row.path(name) for row in QUEUE_SETTINGS.values()]
     sources = {path: draft.sources.get(path, "default") for path in paths}
-    return Config(queues=tuple(queues), sources=MappingProxyType(sources), **daemon)
+    return Config(queues=tuple(queues), sources=MappingProxyType(sources), files=files, **daemon)

@@ -7,47 +7,74 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from zqd.config.settings import DAEMON_SETTINGS, QUEUE_SETTINGS, Setting
+from zqd.config.settings import DAEMON_SETTINGS, QUEUE_SETTINGS, SOCKET_KEYS, Setting
 from zqd.config.values import Value
 from zqd.core.settings import QueueSettings
 
 
 @dataclass(frozen=True, slots=True)
 class QueueConfig:
-    """One queue: its name, its endpoints (canonical text, at least one a side), its settings."""
+    """One queue: its name, its endpoints (canonical text, at least one a side), its settings.
+
+    `socket_mode` (None: what the umask leaves), `socket_user` and `socket_group` (a name or a number in text, ""
+    for the process's own) are for its ipc:// endpoints; whether these exist is for whoever binds to find out.
+    """
 
     name: str
     frontend: tuple[str, ...]
     backend: tuple[str, ...]
     settings: QueueSettings
+    socket_mode: int | None = None
+    socket_user: str = ""
+    socket_group: str = ""
+
+    @classmethod
+    def of(cls, name: str, values: Mapping[str, Any]) -> QueueConfig:
+        """The queue with a value for every key of [queues.NAME]."""
+        sockets = {key: values[key] for key in SOCKET_KEYS}
+        settings = {key: value for key, value in values.items() if key not in sockets}
+        return cls(name=name, settings=QueueSettings(**settings), **sockets)
 
     def value(self, key: str) -> Value:
-        """The value of one key of [queues.NAME], endpoints included."""
-        value: Value = getattr(self if key in ("frontend", "backend") else self.settings, key)
+        """The value of one key of [queues.NAME]."""
+        value: Value = getattr(self if key in SOCKET_KEYS else self.settings, key)
         return value
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The whole configuration. `control` None means the run directory's control.sock.
+    """The whole configuration.
 
+    `control` None means the run directory's control.sock; `status` and `events` None mean `zqd.rundir.beside` it.
     `sources` maps each dotted key to where its value came from: "default", a file's path, "--set", or the
-    flag ("--frontend"). Two configurations with the same values are equal, wherever they came from.
+    flag ("--frontend"); `files` are those that were read, in order. Two configurations with the same values are
+    equal, wherever they came from.
     """
 
     queues: tuple[QueueConfig, ...]
     control: str | None
+    status: str | None
+    events: str | None
+    control_group: str
     log_level: str
     log_format: str
+    log_target: str
     allow_unauthenticated: bool
     sources: Mapping[str, str] = field(compare=False, repr=False)
+    files: tuple[str, ...] = field(compare=False, default=())
+
+    def value(self, key: str) -> Value:
+        """The value of one key of the daemon."""
+        value: Value = getattr(self, key)
+        return value
 
 
 def describe(config: Config) -> str:
     """Every effective value with its source, as TOML that loads to an equal Config (`--print-config`)."""
     sources = config.sources
-    lines = [_line(row, getattr(config, row.key), sources[row.key]) for row in DAEMON_SETTINGS.values()]
+    lines = [_line(row, config.value(row.key), sources[row.key]) for row in DAEMON_SETTINGS.values()]
     for queue in config.queues:
         lines += [("", ""), (f"[queues.{queue.name}]", "")]
         lines += [
@@ -64,5 +91,5 @@ def _line(row: Setting, value: Value, source: str) -> tuple[str, str]:
     # A path can hold what a TOML comment cannot.
     comment = "".join(c if c.isprintable() else "?" for c in source)
     if value is None:  # TOML has no null
-        return f"# {row.key} is not set", comment
+        return f"# {row.key} is {row.to_toml(None)}", comment
     return f"{row.key} = {row.to_toml(value)}", comment

@@ -14,22 +14,27 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from zqd.config.values import (
+    ACCOUNT,
     BOOL,
     CHOICE,
     DURATION,
     ENDPOINT,
     ENDPOINTS,
     INT,
+    LOG_TARGET,
+    MODE,
     SIZE,
     Kind,
     Value,
     format_duration,
+    format_mode,
     format_size,
     shown,
 )
 from zqd.core.settings import QueueSettings
 
-Scope = Literal["daemon", "queue"]
+Scope = Literal["daemon", "queue", "worker"]
+"""Whose setting it is: the broker's, at the top of its file; a queue's, in [queues.NAME]; a worker's, in its own file."""
 
 _WEEK = 7 * 86400.0
 _COUNT = 1_000_000_000
@@ -39,7 +44,7 @@ _BOUNDS: dict[Kind, tuple[float, float]] = {DURATION: (0, _WEEK), SIZE: (0, _TIB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One key. Bounds are inclusive, in the kind's unit; a kind without one counts."""
+    """One key. Bounds are inclusive, in the kind's unit; a string or list has the minimum 1 if it may not be empty."""
 
     key: str
     kind: Kind
@@ -53,7 +58,7 @@ class Setting:
 
     def path(self, queue: str) -> str:
         """The dotted TOML path; `queue` is used only by settings of scope "queue"."""
-        return self.key if self.scope == "daemon" else f"queues.{queue}.{self.key}"
+        return f"queues.{queue}.{self.key}" if self.scope == "queue" else self.key
 
     def parse(self, value: object) -> Value:
         """The checked value of what TOML holds. Raises ValueError: what is wrong, what is expected."""
@@ -70,15 +75,15 @@ class Setting:
             raise ValueError(f"{error}; expected {self.expected()}") from None
 
     def to_toml(self, value: Value) -> str:
-        """`value` as it stands behind the key in TOML; loading it gives the same value."""
-        return self.kind.to_toml(value)
+        """`value` as it stands behind the key in TOML; loading it gives the same value. TOML has no word for None."""
+        return "not set" if value is None else self.kind.to_toml(value)
 
     def expected(self) -> str:
         """What the value must be, bounds or choices included."""
         if self.choices:
             return f"{self.kind.expects} {', '.join(self.choices)}"
         if self.minimum is None or self.maximum is None:
-            return self.kind.expects
+            return self.kind.expects + (", not empty" if self.minimum else "")
         return f"{self.kind.expects}, from {self._show(self.minimum)} to {self._show(self.maximum)}"
 
     def _checked(self, value: Value) -> Value:
@@ -89,6 +94,8 @@ class Setting:
                 raise ValueError(f"{self._show(value)} is too small")
             if self.maximum is not None and value > self.maximum:
                 raise ValueError(f"{self._show(value)} is too large")
+        elif self.minimum and not value:
+            raise ValueError("it is empty")
         return value
 
     def _show(self, number: float) -> str:
@@ -96,6 +103,8 @@ class Setting:
             return format_duration(number)
         if self.kind is SIZE and 0 <= number <= _TIB:
             return format_size(int(number))
+        if self.kind is MODE and 0 <= number < _COUNT:
+            return format_mode(int(number))
         return shown(number)
 
 
@@ -137,13 +146,37 @@ def _queue(
     )
 
 
-# Rows of a queue stand in the order of the fields of QueueSettings.
+# After those of its sockets, rows of a queue stand in the order of the fields of QueueSettings.
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         key="control",
         kind=ENDPOINT,
         default=None,
-        help="Where zqctl connects; by default control.sock in the run directory.",
+        help="Where zqctl gives orders; by default control.sock in the run directory.",
+        reloadable=False,
+        scope="daemon",
+    ),
+    Setting(
+        key="status",
+        kind=ENDPOINT,
+        default=None,
+        help="Where everybody may ask and nobody may order; by default status.sock beside the control socket.",
+        reloadable=False,
+        scope="daemon",
+    ),
+    Setting(
+        key="events",
+        kind=ENDPOINT,
+        default=None,
+        help="Where events are published; by default events.sock beside the control socket.",
+        reloadable=False,
+        scope="daemon",
+    ),
+    Setting(
+        key="control_group",
+        kind=ACCOUNT,
+        default="",
+        help="The group whose members may give orders, by name or number; empty: that of the process.",
         reloadable=False,
         scope="daemon",
     ),
@@ -165,6 +198,14 @@ SETTINGS: tuple[Setting, ...] = (
         scope="daemon",
     ),
     Setting(
+        key="log_target",
+        kind=LOG_TARGET,
+        default="stderr",
+        help="Where events are logged: stderr, syslog, or a file by its absolute path.",
+        reloadable=False,
+        scope="daemon",
+    ),
+    Setting(
         key="allow_unauthenticated",
         kind=BOOL,
         default=False,
@@ -176,7 +217,6 @@ SETTINGS: tuple[Setting, ...] = (
         kind=ENDPOINTS,
         default=("tcp://127.0.0.1:5559",),
         help="Where clients connect.",
-        reloadable=False,
         scope="queue",
     ),
     Setting(
@@ -184,7 +224,29 @@ SETTINGS: tuple[Setting, ...] = (
         kind=ENDPOINTS,
         default=("tcp://127.0.0.1:5560",),
         help="Where workers connect.",
-        reloadable=False,
+        scope="queue",
+    ),
+    Setting(
+        key="socket_mode",
+        kind=MODE,
+        default=None,
+        minimum=0,
+        maximum=0o777,
+        help="The mode of the queue's ipc:// sockets; by default what the umask leaves.",
+        scope="queue",
+    ),
+    Setting(
+        key="socket_user",
+        kind=ACCOUNT,
+        default="",
+        help="The owner of the queue's ipc:// sockets, by name or number; empty: that of the process.",
+        scope="queue",
+    ),
+    Setting(
+        key="socket_group",
+        kind=ACCOUNT,
+        default="",
+        help="The group of the queue's ipc:// sockets, by name or number; empty: that of the process.",
         scope="queue",
     ),
     _queue(
@@ -249,3 +311,5 @@ SETTINGS: tuple[Setting, ...] = (
 
 DAEMON_SETTINGS: dict[str, Setting] = {row.key: row for row in SETTINGS if row.scope == "daemon"}
 QUEUE_SETTINGS: dict[str, Setting] = {row.key: row for row in SETTINGS if row.scope == "queue"}
+SOCKET_KEYS: tuple[str, ...] = tuple(key for key in QUEUE_SETTINGS if key not in _FIELD_DEFAULTS)
+"""The keys of a queue that are about its listening sockets, which the core knows nothing of."""

@@ -1,4 +1,4 @@
-"""How one value is written: durations, sizes, numbers, words, endpoints, from TOML or text and back.
+"""How one value is written: durations, sizes, numbers, texts, endpoints, from TOML or text and back.
 
 A `Kind` says how a value of its sort is read from a TOML value, read from the bare text of `--set` or a
 flag, and written as TOML. It knows no key, no bound and no file: `zqd.config.settings` gives a kind to
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,24 @@ def shown(value: object) -> str:
 
 def _not(value: object, wanted: str) -> ValueError:
     return ValueError(f"{shown(value)} is not {wanted}")
+
+
+def _printable(text: str) -> str:
+    # Keeps lone surrogates (an argument that is not UTF-8) and control characters out of paths and logs.
+    if text.isprintable():
+        return text
+    raise ValueError(f"{shown(text)} has characters that cannot be printed")
+
+
+def _parse_argument(value: object) -> str:
+    if not isinstance(value, str):
+        raise _not(value, "a string")
+    try:
+        if b"\0" not in value.encode():
+            return value
+    except UnicodeEncodeError:
+        pass
+    raise ValueError(f"{shown(value)} has a NUL or bytes that are not UTF-8")
 
 
 def parse_duration(value: object) -> float:
@@ -167,15 +186,67 @@ def parse_word(value: object) -> str:
     raise _not(value, "a string")
 
 
+def parse_text(value: object) -> str:
+    """A string of one printable line."""
+    if not isinstance(value, str):
+        raise _not(value, "a string")
+    return _printable(value.strip())
+
+
+def parse_account(value: object) -> str:
+    """A user's or group's name or number, as text."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return shown(value)
+    if isinstance(value, str):
+        return _printable(value.strip())
+    raise _not(value, "a name or a number")
+
+
+def parse_words(value: object) -> tuple[str, ...]:
+    """A list of strings, such as a command and its arguments (line breaks allowed)."""
+    if not isinstance(value, list | tuple):
+        raise _not(value, "a list of strings")
+    return tuple(map(_parse_argument, value))
+
+
+def parse_words_text(text: str) -> tuple[str, ...]:
+    """The words of a command line, quoted as for a shell."""
+    try:
+        return parse_words(shlex.split(text))
+    except ValueError as error:  # a quotation without an end
+        raise ValueError(f"{shown(text)}: {error}") from None
+
+
+def parse_mode(value: object) -> int:
+    """A file mode from octal digits, "0660" or "660"; a number is one already (TOML's 0o660)."""
+    if isinstance(value, str):
+        if match := re.fullmatch(r"(?:0o)?([0-7]{1,6})", value.strip()):
+            return int(match[1], 8)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise _not(value, "a file mode")
+
+
+def format_mode(mode: int) -> str:
+    """`mode` in octal digits as for chmod(1), "0660"."""
+    return f"0{mode:03o}"
+
+
+def parse_log_target(value: object) -> str:
+    """`stderr`, `syslog` or an absolute path."""
+    text = parse_text(value)
+    if text in ("stderr", "syslog") or text.startswith("/"):
+        return text
+    raise _not(value, "a place for a log")
+
+
 def parse_endpoint(value: object) -> str:
     """The canonical text of one endpoint."""
     if not isinstance(value, str):
         raise _not(value, "an endpoint")
-    # Keeps lone surrogates (an argument that is not UTF-8) and control characters out of paths and logs.
-    if not value.isprintable():
-        raise ValueError(f"{shown(value)} has characters that cannot be printed")
+    text = _printable(value).strip()
     try:
-        return str(parse_endpoint_text(value.strip()))
+        return str(parse_endpoint_text(text))
     except ValueError as error:
         reason = str(error)
         raise ValueError(reason if value and value in reason else f"{shown(value)}: {reason}") from None
@@ -199,6 +270,10 @@ def toml_string(text: str) -> str:
     """`text` as a TOML basic string."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
+
+
+def _list_to_toml(texts: tuple[str, ...]) -> str:
+    return "[" + ", ".join(map(toml_string, texts)) + "]"
 
 
 def _size_to_toml(size: int) -> str:
@@ -234,5 +309,38 @@ ENDPOINTS = Kind(
     'a list of endpoints such as ["tcp://127.0.0.1:5559", "ipc:///run/zqd/frontend.sock"]',
     parse_endpoints,
     parse_endpoints_text,
-    lambda texts: "[" + ", ".join(map(toml_string, texts)) + "]",
+    _list_to_toml,
+)
+TEXT = Kind("string", "", "a string", parse_text, parse_text, toml_string)
+ACCOUNT = Kind(
+    "name or number",
+    "",
+    'a name or a number such as "zqd" or "1000"',
+    parse_account,
+    parse_account,
+    toml_string,
+)
+WORDS = Kind(
+    "list of strings",
+    "",
+    'a list of strings such as ["grep", "-c", "a"]',
+    parse_words,
+    parse_words_text,
+    _list_to_toml,
+)
+MODE = Kind(
+    "file mode",
+    "",
+    'a file mode in quotes such as "0660"',
+    parse_mode,
+    parse_mode,
+    lambda mode: toml_string(format_mode(mode)),
+)
+LOG_TARGET = Kind(
+    "log target",
+    "",
+    '"stderr", "syslog" or the absolute path of a file',
+    parse_log_target,
+    parse_log_target,
+    toml_string,
 )
