@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from zqd import endpoints
-from zqd.endpoints import IpcEndpoint, Listener, TcpEndpoint, bind, parse
+from zqd.endpoints import Access, IpcEndpoint, Listener, TcpEndpoint, bind, parse
 from zqd.errors import UnavailableError
 
 
@@ -136,7 +136,7 @@ def test_path(tmp_path: Path) -> None:
 def test_mode(tmp_path: Path) -> None:
     """A file has the mode that is wanted, whatever the umask."""
     before = os.umask(0o077)
-    listener = bind(IpcEndpoint(f"{tmp_path}/x"), mode=0o660)
+    listener = bind(IpcEndpoint(f"{tmp_path}/x"), Access(mode=0o660))
     assert os.umask(before) == 0o077
     assert (tmp_path / "x").stat().st_mode & 0o777 == 0o660
     listener.close()

@@ -1,6 +1,6 @@
 """Endpoints: what `tcp://127.0.0.1:5559` and `ipc:///run/zqd/x.sock` mean, and the listening sockets behind them.
 
-Layer 2: sockets and paths, nothing of the protocol. Called by: `config` (parse), `net.side` and `daemon` (bind).
+Layer 2: sockets and paths, nothing of the protocol. Called by: `config` (parse), `daemon` (bind, adopt).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from zqd.errors import UnavailableError
@@ -100,16 +100,45 @@ def _parse_ipc(text: str, path: str) -> IpcEndpoint:
     return IpcEndpoint(os.path.normpath(path))
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may connect to an ipc endpoint: its file's mode, user and group. None and "" leave it to the process."""
+
+    mode: int | None = None
+    user: str = ""
+    """A name or a number."""
+    group: str = ""
+    """A name or a number."""
+
+    def owner(self) -> tuple[int, int]:
+        """User id and group id, -1 for one that stays; UnavailableError where there is none of that name."""
+        return _id_of(self.user, "user", _user_id), _id_of(self.group, "group", _group_id)
+
+
 class Listener:
     """A listening, non-blocking socket and the path that it made, if it made one."""
 
-    __slots__ = ("_inode", "endpoint", "socket")
+    __slots__ = ("_inode", "asked", "endpoint", "socket")
 
     def __init__(self, sock: socket.socket, endpoint: Endpoint, inode: tuple[int, int] | None = None) -> None:
         self.socket = sock
         self.endpoint = endpoint
         """Where it listens, with the port that the kernel chose."""
+        self.asked = endpoint
+        """What `bind` was asked for: the port may be 0."""
         self._inode = inode
+
+    def grant(self, access: Access) -> None:
+        """Let others connect to a path that is still ours, as far as the system allows."""
+        if self._inode is None or not isinstance(self.endpoint, IpcEndpoint):
+            return
+        path = self.endpoint.path
+        with contextlib.suppress(OSError, UnavailableError):
+            if _inode_of(path) == self._inode:
+                if access.mode is not None:
+                    os.chmod(path, access.mode)
+                if access.owner() != (-1, -1):
+                    os.chown(path, *access.owner(), follow_symlinks=False)
 
     def close(self) -> None:
         """Stop listening; the path is removed if it is still ours (rule 28)."""
@@ -122,13 +151,27 @@ class Listener:
             self._inode = None
 
 
-def bind(endpoint: Endpoint, *, mode: int | None = None) -> Listener:
-    """Listen there; UnavailableError says in one line why that cannot be. `mode` is of the file of an ipc endpoint."""
+def bind(endpoint: Endpoint, access: Access = Access()) -> Listener:
+    """Listen there; UnavailableError says in one line why that cannot be. `access` is for ipc endpoints."""
     try:
-        return _bind_tcp(endpoint) if isinstance(endpoint, TcpEndpoint) else _bind_ipc(endpoint, mode)
+        listener = _bind_tcp(endpoint) if isinstance(endpoint, TcpEndpoint) else _bind_ipc(endpoint, access)
     except OSError as error:
         reason = "something else listens there already" if error.errno == errno.EADDRINUSE else error.strerror
         raise UnavailableError(f"cannot listen at {endpoint}: {reason}") from error
+    listener.asked = endpoint
+    return listener
+
+
+def adopt(sock: socket.socket) -> Listener:
+    """A listener of a stream socket that listens already, as systemd passes it; its path is not ours to remove."""
+    sock.setblocking(False)
+    address = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        path = os.fsdecode(address)
+        return Listener(sock, IpcEndpoint("@" + path[1:] if path.startswith("\0") else path))
+    with contextlib.suppress(OSError):  # inherited by accepted sockets, like those of _bind_tcp
+        _set_tcp_options(sock)
+    return Listener(sock, TcpEndpoint(*address[:2]))
 
 
 def _bind_tcp(endpoint: TcpEndpoint) -> Listener:
@@ -138,11 +181,7 @@ def _bind_tcp(endpoint: TcpEndpoint) -> Listener:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        # Accepted sockets inherit these, which saves system calls for each of them.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in KEEPALIVE.items():
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        _set_tcp_options(sock)
         sock.bind((endpoint.host, endpoint.port))
         sock.listen(BACKLOG)
     except BaseException:
@@ -151,14 +190,29 @@ def _bind_tcp(endpoint: TcpEndpoint) -> Listener:
     return Listener(sock, TcpEndpoint(endpoint.host, sock.getsockname()[1]))
 
 
-def _bind_ipc(endpoint: IpcEndpoint, mode: int | None) -> Listener:
+def _set_tcp_options(sock: socket.socket) -> None:
+    """Accepted sockets inherit these, which saves system calls for each of them."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE.items():
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _bind_ipc(endpoint: IpcEndpoint, access: Access) -> Listener:
+    owner = access.owner()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         with _directory_locked(os.path.dirname(endpoint.path)):
             _clear_way(endpoint.path)
-            with _file_mode(mode):
+            with _file_mode(access.mode):
                 sock.bind(endpoint.path)
             inode = _inode_of(endpoint.path)
+            try:
+                if owner != (-1, -1):
+                    os.chown(endpoint.path, *owner, follow_symlinks=False)
+            except BaseException:
+                os.unlink(endpoint.path)
+                raise
             sock.listen(BACKLOG)  # until then it would look dead
     except BaseException:
         sock.close()
@@ -219,3 +273,24 @@ def _directory_locked(path: str) -> Iterator[None]:
 def _inode_of(path: str) -> tuple[int, int]:
     status = os.lstat(path)
     return status.st_dev, status.st_ino
+
+
+def _id_of(name: str, what: str, look_up: Callable[[str], int]) -> int:
+    if not name:
+        return -1
+    try:
+        return int(name) if name.isdecimal() else look_up(name)
+    except KeyError:
+        raise UnavailableError(f"there is no {what} {name}, to whom a socket shall belong") from None
+
+
+def _user_id(name: str) -> int:
+    import pwd
+
+    return pwd.getpwnam(name).pw_uid
+
+
+def _group_id(name: str) -> int:
+    import grp
+
+    return grp.getgrnam(name).gr_gid

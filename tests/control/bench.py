@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import pytest
 import zmq
 
 from tests.control.serving import PaperBroker, listen
+from tests.support.processes import PATIENCE
 from zqd.control.answers import Later
 from zqd.control.broker import Broker
 from zqd.control.commands import PROTOCOL, Arguments, Command, command
 from zqd.control.server import ControlServer
 from zqd.errors import ConfigError
+from zqd.net.loop import Loop
 
-PATIENCE_MS = 10_000
+MOST = 64  # connections
 
 Connect = Callable[[int], zmq.Socket[bytes]]
 
@@ -52,43 +55,44 @@ def connect(context: zmq.Context[zmq.Socket[bytes]], path: Path) -> Iterator[Con
 
 
 class Bench:
-    """A server without a loop: the test is the loop, and sees each call."""
+    """A server whose loop the test turns by hand, so that it sees each turn."""
 
-    def __init__(self, path: Path, commands: dict[str, Command]) -> None:
+    def __init__(self, path: Path, commands: dict[str, Command], broker: PaperBroker | None = None) -> None:
         self.faults: list[Exception] = []
-        self.listener = listen(path)
-        self.commands = commands
-        self.serve()
-
-    def serve(self) -> None:
-        """Start serving on the listener."""
-        self.context = zmq.Context[zmq.Socket[bytes]]()
+        self.events: list[str] = []
+        self.loop = Loop()
         self.server = ControlServer(
-            self.context,
-            self.listener,
-            self.listener.getsockname(),
-            PaperBroker(),
+            "control",
+            self.loop,
+            broker or PaperBroker(),
+            MOST,
+            notify=lambda event, _: self.events.append(event),
             on_fault=self.faults.append,
-            commands=self.commands,
+            commands=commands,
         )
+        self.server.listen(listen(path))
 
-    def close_for_good(self) -> None:
-        """Close the server, and wait until libzmq's threads have done so too."""
+    def close(self) -> None:
+        """Give everything back."""
         self.server.close()
-        self.context.term()
+        self.loop.close()
 
-    def turn(self, *clients: zmq.Socket[bytes]) -> None:
-        """Sleep as the daemon's loop does until a client has a reply or the server is to be served; then serve it."""
-        poller = zmq.Poller()
-        for readable in (self.server.fileno(), *clients):
-            poller.register(readable, zmq.POLLIN)
-        assert poller.poll(0 if self.server.pending else PATIENCE_MS) or self.server.pending, "stuck"
-        self.server.service()
+    def turn(self) -> None:
+        """Turn the loop once; the peers are other threads and this test, so it does not wait for long."""
+        timer = self.loop.call_at(self.loop.now + 0.01, lambda: None)
+        self.loop.turn()
+        timer.cancel()
+
+    def turn_until(self, condition: Callable[[], object], what: str) -> None:
+        """Turn the loop until the condition holds."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, f"waited in vain for {what}"
+            self.turn()
 
     def until_answered(self, client: zmq.Socket[bytes]) -> Any:
         """Serve until the client has a reply, and return it."""
-        while not client.poll(0):
-            self.turn(client)
+        self.turn_until(lambda: client.poll(0), "a reply")
         return answer(client)
 
 
@@ -148,8 +152,7 @@ def bench(path: Path, commands: dict[str, Command]) -> Iterator[Bench]:
     """A server that the test serves by hand."""
     bench = Bench(path, commands)
     yield bench
-    bench.close_for_good()
-    bench.listener.close()
+    bench.close()
 
 
 def request(name: str, **args: object) -> bytes:
@@ -159,7 +162,7 @@ def request(name: str, **args: object) -> bytes:
 
 def answer(client: zmq.Socket[bytes]) -> Any:
     """The next reply's object."""
-    assert client.poll(PATIENCE_MS), "no reply"
+    assert client.poll(int(PATIENCE * 1000)), "no reply"
     return json.loads(client.recv_multipart()[-1])
 
 
@@ -174,5 +177,4 @@ def fill(connect: Connect, clients: int, each: int, name: str = "ping") -> list[
 
 def wait_for(bench: Bench, waiting: list[Later], count: int) -> None:
     """Serve until `count` commands wait."""
-    while len(waiting) < count:
-        bench.turn()
+    bench.turn_until(lambda: len(waiting) >= count, f"{count} commands that wait")

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import zmq
 
 from zqd.control.answers import Later
 from zqd.control.commands import COMMANDS, Command
 from zqd.control.server import ControlServer
+from zqd.endpoints import IpcEndpoint, Listener, bind
+from zqd.net.loop import Loop
 
 
 @pytest.fixture
@@ -100,6 +101,28 @@ class PaperBroker:
     def requests(self) -> list[dict[str, Any]]:
         """The rows that the test has put there."""
         return self.request_rows
+
+    def config(self) -> list[dict[str, Any]]:
+        """Two settings."""
+        row = {"source": "default", "reloadable": True}
+        return [
+            {"key": "log_level", "value": "info", "text": '"info"', "default": '"info"', **row},
+            {"key": "queues.default.prefetch", "value": 2, "text": "2", "default": "1", **row},
+        ]
+
+    def reload(self) -> dict[str, Any]:
+        """Nothing has changed."""
+        self.orders.append(("reload", ""))
+        return {"changes": [], "added": [], "removed": []}
+
+    def log_level(self, level: str | None) -> str:
+        """Whatever is asked for."""
+        self.orders.append(("log_level", level or ""))
+        return level or "info"
+
+    def stop(self, *, now: bool) -> None:
+        """Only note it."""
+        self.orders.append(("stop", "now" if now else ""))
 
     def pause(self, queue: str) -> None:
         """Be paused."""
@@ -192,47 +215,41 @@ def queue(name: str, *, measured: bool) -> dict[str, Any]:
     }
 
 
-def listen(path: Path) -> socket.socket:
-    """A listening socket as the daemon makes it, or gets it passed."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(path))
-    listener.listen(128)
-    return listener
+def listen(path: Path) -> Listener:
+    """A listener at `path`, as the daemon makes it."""
+    return bind(IpcEndpoint(str(path)))
 
 
 @contextmanager
 def served(
     path: Path, broker: PaperBroker, commands: Mapping[str, Command] = COMMANDS
 ) -> Iterator[list[Exception]]:
-    """Serve `broker` at `path` from a thread of its own; yields the faults that commands come to.
-
-    The thread waits as the daemon's loop does, but edge-triggered, which forgives nothing.
-    """
+    """Serve `broker` at `path` from a thread of its own; yields the faults that commands come to."""
     faults: list[Exception] = []
-    context = zmq.Context[zmq.Socket[bytes]]()
     leave, told_to_leave = socket.socketpair()
-    listener = listen(path)
-    server = ControlServer(context, listener, str(path), broker, on_fault=faults.append, commands=commands)
+    loop = Loop(faults.append)
+    server = ControlServer(
+        "control", loop, broker, 64, notify=lambda *_: None, on_fault=faults.append, commands=commands
+    )
+    server.listen(listen(path))
+    left: list[int] = []
+    loop.register(told_to_leave.fileno(), select.EPOLLIN, left.append)
 
-    def loop() -> None:
-        with select.epoll() as epoll:
-            epoll.register(server.fileno(), select.EPOLLIN | select.EPOLLET)
-            epoll.register(told_to_leave.fileno(), select.EPOLLIN)
-            server.service()
-            while told_to_leave.fileno() not in dict(epoll.poll(0 if server.pending else -1)):
-                server.service()
+    def turn() -> None:
+        while not left:
+            loop.turn()
         server.close()
+        loop.close()
 
-    thread = threading.Thread(target=loop)
+    thread = threading.Thread(target=turn)
     thread.start()
     try:
         yield faults
     finally:
         leave.send(b".")
         thread.join()
-        context.term()
-        for sock in (leave, told_to_leave, listener):
-            sock.close()
+        leave.close()
+        told_to_leave.close()
 
 
 if __name__ == "__main__":

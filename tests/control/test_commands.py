@@ -82,7 +82,7 @@ def test_the_table_is_fit_for_help() -> None:
 def test_the_first_commands_only_read() -> None:
     """The commands of the first release change nothing; of the others only orders do."""
     first = {"status", "queues", "workers", "clients", "ping", "version"}
-    assert {row.name for row in COMMANDS.values() if row.reads} == first | {"requests", "wait"}
+    assert {row.name for row in COMMANDS.values() if row.reads} == first | {"requests", "wait", "config"}
 
 
 @pytest.mark.parametrize(

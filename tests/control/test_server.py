@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,42 +9,21 @@ from pathlib import Path
 import pytest
 import zmq
 
-from tests.control.bench import Bench, Connect, answer, fill, request, wait_for
+from tests.control.bench import MOST, Bench, Connect, answer, fill, request, wait_for
 from tests.control.serving import PaperBroker, served
-from tests.support.processes import wait_for as eventually
 from zqd.control.answers import Later
 from zqd.control.broker import Broker
-from zqd.control.commands import PROTOCOL, Arguments, Command, command
-from zqd.control.server import HIGH_WATER, MAX_FRAMES, MAX_REQUEST, MAX_WAITING, REQUESTS_PER_TURN
+from zqd.control.commands import PROTOCOL, Argument, Arguments, Command, command
+from zqd.control.server import BURST, MAX_REQUEST, MAX_WAITING, SHARE
 
 # The socket
 
 
-def test_the_socket_file_stays_the_callers(bench: Bench, path: Path) -> None:
-    """The server neither makes the path anew nor unlinks it: its inode outlives it, and still listens."""
-    inode = path.stat().st_ino
+def test_closing_removes_the_path(bench: Bench, path: Path) -> None:
+    """The path is the server's, as its listener made it."""
+    assert path.exists()
     bench.server.close()
-    assert path.stat().st_ino == inode
-    with closing(socket.socket(socket.AF_UNIX)) as probe:
-        probe.connect(str(path))
-
-
-def test_the_path_is_not_bound_again(bench: Bench, path: Path, connect: Connect) -> None:
-    """The server answers by the listener that it was given, at the inode that was there before."""
-    inode = path.stat().st_ino
-    client = connect(zmq.REQ)
-    client.send(request("ping"))
-    assert bench.until_answered(client)["ok"]
-    assert path.stat().st_ino == inode
-
-
-def test_a_successor_takes_over_the_listener(bench: Bench, connect: Connect) -> None:
-    """A listener that served one server serves the next: who connects in between is answered by that."""
-    bench.close_for_good()
-    client = connect(zmq.REQ)
-    client.send(request("ping"))
-    bench.serve()
-    assert bench.until_answered(client)["ok"]
+    assert not path.exists()
 
 
 def test_closing_twice_is_closing(bench: Bench) -> None:
@@ -103,7 +83,7 @@ def test_args_may_be_left_out(bench: Bench, connect: Connect) -> None:
             "bad-request",
             "one frame of JSON is wanted after the empty frame, not 2",
         ),
-        ([b""], "bad-request", "one frame of JSON is wanted after the empty frame, not 0"),
+        ([b""], "bad-request", "the request has no empty frame before its JSON"),
         ([request("ping")], "bad-request", "the request has no empty frame before its JSON"),
         ([b"", request("pingg")], "unknown-command", "unknown command 'pingg'"),
         ([b"", request("\ud800\x1b[2J")], "unknown-command", "unknown command '\\ud800\\x1b[2J'"),
@@ -132,22 +112,24 @@ def test_a_bad_request_is_answered_with_what_is_wrong(
     assert bench.faults == []
 
 
-def test_a_message_of_many_frames_is_ignored(bench: Bench, connect: Connect) -> None:
-    """What no client of ours sends gets no answer; the next request does."""
+def test_an_envelope_of_many_frames_comes_back(bench: Bench, connect: Connect) -> None:
+    """Whatever stands before the empty frame is the client's own."""
     client = connect(zmq.DEALER)
-    client.send_multipart([b"x"] * MAX_FRAMES + [b"", request("ping")])
+    client.send_multipart([b"x"] * 100 + [b"", request("ping")])
+    bench.turn_until(lambda: client.poll(0), "a reply")
+    assert client.recv_multipart()[:-1] == [b"x"] * 100 + [b""]
+
+
+def test_an_oversized_request_is_refused(bench: Bench, connect: Connect) -> None:
+    """It is discarded as it comes and answered under its envelope; the next one of the same client is served."""
+    client = connect(zmq.DEALER)
+    client.send_multipart([b"me", b"", b" " * (MAX_REQUEST + 2000)])
     client.send_multipart([b"", request("ping")])
+    bench.turn_until(lambda: client.poll(0), "a reply")
+    frames = client.recv_multipart()
+    assert frames[:-1] == [b"me", b""]
+    assert json.loads(frames[-1])["error"] == "the request is larger than 64 KiB"
     assert bench.until_answered(client)["ok"]
-    assert not client.poll(0)
-
-
-def test_an_oversized_request_cuts_only_its_sender_off(bench: Bench, connect: Connect) -> None:
-    """The header alone gets the connection closed; everybody else is served."""
-    big, small = connect(zmq.DEALER), connect(zmq.REQ)
-    big.send_multipart([b"", b" " * (MAX_REQUEST + 1)])
-    small.send(request("ping"))
-    assert bench.until_answered(small)["ok"]
-    assert not big.poll(0)
 
 
 def test_a_request_of_the_full_size_is_read(bench: Bench, connect: Connect) -> None:
@@ -191,18 +173,18 @@ def test_an_error_of_zqds_own_is_an_answer(bench: Bench, connect: Connect) -> No
     assert bench.faults == []
 
 
-# The edge
+# Turns
 
 
-def test_requests_that_one_edge_announced_are_all_answered(bench: Bench, connect: Connect) -> None:
-    """200 requests sent before the first call are answered, though not each has an edge of its own."""
+def test_requests_that_came_together_are_all_answered(bench: Bench, connect: Connect) -> None:
+    """200 requests of 25 clients that were all there before the first turn."""
     clients = fill(connect, 25, 8)
     answers = [bench.until_answered(client) for _ in range(8) for client in clients]
     assert all(reply["ok"] for reply in answers)
 
 
-def test_one_call_is_bounded(bench: Bench, connect: Connect, commands: dict[str, Command]) -> None:
-    """A call serves at most 64 requests, so that the data path has its turn."""
+def test_one_turn_answers_one_request(bench: Bench, connect: Connect, commands: dict[str, Command]) -> None:
+    """So that the data path has its turn after each."""
     served: list[int] = []
 
     def count(broker: Broker, args: Arguments) -> object:
@@ -214,22 +196,51 @@ def test_one_call_is_bounded(bench: Bench, connect: Connect, commands: dict[str,
     clients = fill(connect, 25, 8, "count")
     while sum(served) < 200:
         served.append(0)
-        bench.server.service()
-    assert max(served) <= REQUESTS_PER_TURN
-    assert all(answer(client)["ok"] for client in clients for _ in range(8))
+        bench.turn()
+    assert max(served) == 1
+    assert all(bench.until_answered(client)["ok"] for client in clients for _ in range(8))
 
 
-def test_service_says_whether_more_is_there(bench: Bench, connect: Connect) -> None:
-    """The return value is `pending`; with nothing left it is false."""
-    client = connect(zmq.REQ)
-    client.send(request("ping"))
-    bench.until_answered(client)
-    assert bench.server.service() is False
-    assert bench.server.pending is False
+def test_clients_take_turns(bench: Bench, connect: Connect, commands: dict[str, Command]) -> None:
+    """A client that asks a hundred things at once does not keep another waiting for them all."""
+    asked: list[str] = []
+
+    def tell_who(broker: Broker, args: Arguments) -> object:
+        """Note who asks."""
+        asked.append(args["who"])
+        return None
+
+    command(Argument("who", "one of two"), reads=True, table=commands)(tell_who)
+    greedy, modest = connect(zmq.DEALER), connect(zmq.DEALER)
+    for _ in range(100):
+        greedy.send_multipart([b"", request("tell-who", who="greedy")])
+    bench.turn_until(lambda: asked, "the first")
+    modest.send_multipart([b"", request("tell-who", who="modest")])
+    bench.turn_until(lambda: "modest" in asked and len(asked) == 101, "all")
+    assert asked.index("modest") < 100
+
+
+def test_commands_take_a_share_of_the_time(
+    bench: Bench, connect: Connect, commands: dict[str, Command], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a burst the loop is left to the data path for as long as the share demands."""
+    spent = [0.0]
+    monkeypatch.setattr("zqd.control.server.time.thread_time", lambda: spent[0])
+
+    def toil(broker: Broker, args: Arguments) -> object:
+        """Take a tenth of a second of the loop's time."""
+        spent[0] += 0.1
+        return None
+
+    command(reads=True, table=commands)(toil)
+    (client,) = fill(connect, 1, 3, "toil")
+    began = bench.loop.now
+    assert all(bench.until_answered(client)["ok"] for _ in range(3))
+    assert bench.loop.now - began >= (2 * 0.1 - BURST) / SHARE
 
 
 def test_a_served_crowd_is_never_stuck(path: Path, connect: Connect) -> None:
-    """Clients that ask again and again of a loop that is edge-triggered all get every answer."""
+    """Clients that ask again and again all get every answer."""
     with served(path, PaperBroker()):
         clients = [connect(zmq.REQ) for _ in range(20)]
         for _ in range(50):
@@ -247,17 +258,17 @@ def resident_kib() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4
 
 
-def test_a_client_that_reads_nothing_costs_little(bench: Bench, connect: Connect) -> None:
-    """Of 200 answers of a megabyte that nobody reads a few are kept; others are served meanwhile."""
+def test_a_client_that_reads_nothing_costs_little(bench: Bench, connect: Connect, path: Path) -> None:
+    """Of 200 answers of a megabyte that nobody reads one is kept; others are served meanwhile."""
     deaf, other = socket.socket(socket.AF_UNIX), connect(zmq.REQ)
     with closing(deaf):
-        deaf.connect(bench.listener.getsockname())
+        deaf.connect(str(path))
         before = resident_kib()
         for sent in raw_dealer_messages([b"", request("at-length")], 200):
             deaf.sendall(sent)
             other.send(request("ping"))
             assert bench.until_answered(other)["ok"]
-        assert resident_kib() - before < 4 * HIGH_WATER * 1024
+        assert resident_kib() - before < 16 * 1024
 
 
 def raw_dealer_messages(frames: list[bytes], count: int) -> Iterator[bytes]:
@@ -303,20 +314,6 @@ def test_a_failure_may_come_later(bench: Bench, connect: Connect, waiting: list[
     assert (reply["code"], reply["error"]) == ("failed", "the worker is gone")
 
 
-def test_a_late_answer_does_not_swallow_a_request(
-    bench: Bench, connect: Connect, waiting: list[Later]
-) -> None:
-    """A send outside of service() may take the edge of a request with it: `pending` says so, and nobody is forgotten."""
-    patient, other = connect(zmq.REQ), connect(zmq.REQ)
-    for _ in range(200):
-        patient.send(request("wait"))
-        wait_for(bench, waiting, 1)
-        other.send(request("ping"))
-        waiting.pop().finish(None)
-        assert bench.until_answered(other)["ok"]
-        assert answer(patient)["ok"]
-
-
 def test_those_who_wait_are_told_at_the_end(bench: Bench, connect: Connect, waiting: list[Later]) -> None:
     """A server that closes answers what is still to come with a failure; a Later finished after that is nobody's."""
     clients = fill(connect, 50, 1, "wait")
@@ -333,7 +330,7 @@ def test_the_answers_to_come_are_bounded(bench: Bench, connect: Connect, waiting
     wait_for(bench, waiting, 1)
     for _ in range(MAX_WAITING):
         others.send_multipart([b"", request("wait")])
-        bench.server.service()
+        bench.turn()
     wait_for(bench, waiting, MAX_WAITING + 1)
     assert answer(first)["error"] == "too many commands are waiting for their answers; this was the oldest"
     assert [later.done for later in waiting].count(True) == 1
@@ -346,7 +343,15 @@ def test_who_has_hung_up_can_be_seen(bench: Bench, connect: Connect, waiting: li
     wait_for(bench, waiting, 1)
     assert not waiting[0].abandoned()
     client.close(linger=0)
-    eventually(waiting[0].abandoned, "the connection to end")
-    others = fill(connect, 5, 1)
-    assert all(bench.until_answered(other)["ok"] for other in others)
-    assert waiting[0].abandoned()
+    bench.turn_until(waiting[0].abandoned, "the connection to end")
+
+
+def test_the_quietest_makes_room(bench: Bench, connect: Connect) -> None:
+    """With one connection too many, the one that was quiet the longest goes, and whoever has just come is served."""
+    clients = fill(connect, MOST, 1)
+    assert all(bench.until_answered(client)["ok"] for client in clients)
+    for _ in range(3):
+        late = connect(zmq.REQ)
+        late.send(request("ping"))
+        assert bench.until_answered(late)["ok"]
+    assert bench.events.count("accept.evicted") >= 3

@@ -229,17 +229,3 @@ def test_it_looks_when_all_others_have_settled(stage: Stage) -> None:
     stage.wait()
     assert stage.loop.parts[-1] is stage.waiters
     assert len(stage.loop.parts) == 2
-
-
-@pytest.mark.parametrize(("value", "called"), [(None, False), ("there", True)])
-def test_late_answers_are_announced(stage: Stage, value: object, called: bool) -> None:
-    """In the next turn, which comes at once: the server has to look whether a send has taken a request's edge."""
-    calls: list[str] = []
-    stage.waiters.answered = lambda: calls.append("the server looks")
-    stage.wait()
-    stage.value = value
-    stage.turn()
-    assert calls == []
-    stage.loop.call_soon(lambda: None)  # or an unannounced turn would never end
-    stage.loop.turn()
-    assert bool(calls) is called

@@ -159,7 +159,7 @@ def impurities(module: str, source: str) -> list[str]:
 
 def _imports(source: str) -> Iterator[str]:
     """The full names of the modules that a source imports, at its top or within; `from zqd import x` is `zqd.x`."""
-    for node in ast.walk(ast.parse(source)):
+    for node in _nodes(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -167,6 +167,14 @@ def _imports(source: str) -> Iterator[str]:
                 yield from (f"zqd.{alias.name}" for alias in node.names if not alias.name.startswith("__"))
             else:
                 yield node.module
+
+
+def _nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """A tree's nodes without what only type checkers see: the package itself offers names of the programs, by name alone."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield from _nodes(child)
 
 
 def _part(module: str) -> str:

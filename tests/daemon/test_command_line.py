@@ -221,7 +221,7 @@ def test_too_few_descriptors(tmp_path: Path) -> None:
     """Where not even one client and one worker could connect, zqd does not start."""
     outcome = run(*ANY_PORT, "--control", f"ipc://{tmp_path}/c", wrapper=("prlimit", "--nofile=50:50"))
     assert outcome.status == UNAVAILABLE
-    assert outcome.line == "only 50 files can be open (ulimit -n): at least 66 are needed"
+    assert outcome.line == "only 50 files can be open (ulimit -n): at least 58 are needed"
 
 
 def test_precedence(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from tests.faults.crowd import Crowd
 from tests.faults.raw import RawPeer
 from tests.support.processes import Zqd, wait_for
 
-FEW = ("prlimit", "--nofile=100:100")  # 64 are zqd's reserve (zqd/daemon.py, FD_RESERVE)
-ROOM = 36
+FEW = ("prlimit", "--nofile=100:100")  # 56 are zqd's reserve (zqd/daemon/daemon.py, FD_RESERVE)
+ROOM = 44
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from tests.support.processes import Zqd, wait_for
 from tests.zmtp.peers import pong
 from zqd.config import QueueConfig
 from zqd.core.settings import QueueSettings
+from zqd.endpoints import bind, parse
 from zqd.net.device import Device
 from zqd.net.loop import Loop
 from zqd.net.side import Room
@@ -396,7 +397,9 @@ def test_heartbeats_after_a_pause_of_zqd_itself() -> None:
         notify=lambda event, _: told.append(event),
         on_fault=lambda fault: told.append(str(fault)),
     )
-    device.open()
+    loop.parts.append(device)
+    for side in ("frontend", "backend"):
+        device.listen(side, bind(parse("tcp://127.0.0.1:0")))
     endpoint = str(device.backend.listeners[0].endpoint)
     with contextlib.closing(loop), contextlib.closing(device), RawPeer(endpoint) as peer:
         peer.send_handshake(b"REP")

@@ -13,6 +13,7 @@ import pytest
 from tests.faults.raw import RawPeer
 from zqd.config import QueueConfig
 from zqd.core.settings import QueueSettings
+from zqd.endpoints import bind, parse
 from zqd.net.device import Device
 from zqd.net.link import Stage
 from zqd.net.loop import Loop
@@ -31,14 +32,16 @@ class Bench:
         self.faults: list[Exception] = []
         self.device = Device(
             self.loop,
-            QueueConfig("default", ANY_PORT, ANY_PORT, QueueSettings(max_unsent=64 << 10)),
+            QueueConfig("default", ANY_PORT, ANY_PORT, QueueSettings(max_unsent=64 << 10, max_queued=10)),
             boot=bytes(8),
             room=Room(100),
             numbers=itertools.count(1),
             notify=lambda event, fields: self.events.append((event, fields)),
             on_fault=self.faults.append,
         )
-        self.device.open()
+        self.loop.parts.append(self.device)
+        for side in ("frontend", "backend"):
+            self.device.listen(side, bind(parse(ANY_PORT[0])))
 
     @property
     def frontend(self) -> str:
@@ -107,3 +110,24 @@ def test_epoll_is_full(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     with RawPeer(bench.frontend) as peer:
         peer.send_handshake(b"REQ")
         bench.turn_until(lambda: bench.device.queue.clients)
+
+
+def test_what_was_kept_comes_first(bench: Bench) -> None:
+    """Rule 6: what a client has sent behind the message that it was paused with does not overtake it.
+
+    Also where it is relieved in the turn in which the next messages of the same read would be taken.
+    """
+    with RawPeer(bench.frontend) as peer:
+        peer.send_handshake(b"DEALER")
+        bench.turn_until(lambda: bench.device.queue.clients)
+        (client,) = bench.device.queue.clients
+        link = bench.device._links[client.number]
+        peer.send(b"".join(encode_message([b"", b"%d" % number]) for number in range(1200)))
+        bench.turn_until(lambda: client.paused and link.connection.more)
+        for request in bench.device.queue.unanswered():
+            bench.device.queue.cancel(request)
+        assert not client.paused
+        link.go_on()  # as was put off when it was read
+        bench.turn_until(lambda: client.waiting == 10)
+        waiting = sorted(bench.device.queue.unanswered(), key=lambda request: request.seq)
+        assert [bytes(request.raw)[4:] for request in waiting] == [b"%d" % number for number in range(10, 20)]

@@ -16,6 +16,7 @@ class Code(enum.StrEnum):
     BAD_REQUEST = "bad-request"
     BAD_ARGUMENT = "bad-argument"
     UNSUPPORTED_PROTOCOL = "unsupported-protocol"
+    NOT_PERMITTED = "not-permitted"
     FAILED = "failed"
 
 

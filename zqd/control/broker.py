@@ -24,13 +24,15 @@ class Broker(Protocol):
         or stopped), frontend: [endpoint], backend: [endpoint], workers, idle_workers, clients, queued, in_flight`; since the
         start `received, replied, failed, dropped, retried, orphaned, late, malformed, since_start: {wait_ms, run_ms}`; over
         the last minute `wait_ms, run_ms` (each {p50, p90, p99, max}), `received_per_s, replied_per_s, busy` (how much of it
-        the workers ran requests, 0 to 1); `oldest_wait_s`, and `saturation`, a sentence for people.
+        the workers ran requests, 0 to 1); `oldest_wait_s`, and `saturation`, a sentence for people. Of the daemon also
+        `log_level, config: [file that was read], sockets: {control, status, events: path or None}, descriptors: {limit, used
+        (by clients and workers), reserve (kept from them)}`.
         """
 
     def workers(self) -> list[dict[str, Any]]:
         """One row a connected worker.
 
-        `id, name, queue, address, pid, state (idle, busy, quarantined or draining), in_flight, replied, connected_s, oldest_s`;
+        `id, name, queue, address, pid, unit, handler, capacity, state (idle, busy, quarantined or draining), in_flight, replied, connected_s, oldest_s`;
         since it connected `replied_per_s` and `busy` (how much of the time it ran requests, 0 to 1).
         """
 
@@ -46,6 +48,21 @@ class Broker(Protocol):
         `id, queue, state (queued or in flight), age_s, attempts, client, worker, size`; the attempts are those that a loss or
         a time-out has ended, the size is in bytes, client and worker are ids.
         """
+
+    def config(self) -> list[dict[str, Any]]:
+        """One row a setting: `key, value, text, default (both as TOML, "" for none), source, reloadable`."""
+
+    def reload(self) -> dict[str, Any]:
+        """Read the configuration anew: `changes: [{key, old, new, applied}], added: [queue], removed: [queue]`.
+
+        ZqdError, with one problem a line, where it is refused: nothing has changed then.
+        """
+
+    def log_level(self, level: str | None) -> str:
+        """Set the level (one that exists) unless it is None; returns the one that holds now."""
+
+    def stop(self, *, now: bool) -> None:
+        """Begin to stop, or stop at once."""
 
     def pause(self, queue: str) -> None:
         """Dispatch nothing from this queue until it is resumed."""

@@ -96,6 +96,10 @@ def dispatch(
     Raises `CommandError` for what the caller did wrong; an exception of any other kind is a fault of ours.
     """
     row = table.get(name)
+    if row is None and name in COMMANDS:
+        raise CommandError(
+            Code.NOT_PERMITTED, f"{name} changes something: it is not served here, only at the control socket"
+        )
     if row is None:
         raise CommandError(
             Code.UNKNOWN_COMMAND,

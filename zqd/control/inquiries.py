@@ -71,6 +71,19 @@ def version(broker: Broker, args: Arguments) -> object:  # noqa: ARG001
 
 
 @command(
+    Argument("key", "only keys that begin with it, such as queues.default", positional=True),
+    reads=True,
+)
+def config(broker: Broker, args: Arguments) -> object:
+    """Show the settings that are in effect, and where each comes from."""
+    prefix = args["key"] or ""
+    rows = [row for row in broker.config() if row["key"].startswith(prefix)]
+    if not rows:
+        raise CommandError(Code.BAD_ARGUMENT, f"no setting begins with {shown(prefix)}; see zqctl config")
+    return rows
+
+
+@command(
     ONLY_QUEUE,
     Argument(
         "limit",

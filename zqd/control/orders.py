@@ -1,4 +1,4 @@
-"""The commands that change something: pause, drain, resume, kick, cancel (rule 23).
+"""The commands that change something: queues, workers and requests (rule 23), and zqd itself.
 
 Layer 3. Called by: `commands.dispatch`, through the table.
 """
@@ -18,6 +18,7 @@ A_TARGET = Argument(
     "a queue's name, or a worker's id or name; may be left out where there is one queue",
     positional=True,
 )
+LOG_LEVELS = ("debug", "info", "warning", "error")
 WAIT = Argument("wait", "answer only when it is drained", type=bool, default=False)
 
 
@@ -84,6 +85,36 @@ def cancel(broker: Broker, args: Arguments) -> object:
         )
     broker.cancel(request)
     return {"cancelled": request}
+
+
+@command(reads=False)
+def reload(broker: Broker, args: Arguments) -> object:  # noqa: ARG001 - every command has this form
+    """Read the configuration anew and go on with it, or refuse it whole; every change is named."""
+    return broker.reload()
+
+
+@command(
+    Argument("level", "debug, info, warning or error; without it the level is only shown", positional=True),
+    reads=False,
+)
+def log_level(broker: Broker, args: Arguments) -> object:
+    """Show or set the least severe level that is logged, until the next start."""
+    level = args["level"]
+    if level is not None and level not in LOG_LEVELS:
+        raise CommandError(
+            Code.BAD_ARGUMENT, f"there is no log level {shown(level)}; {', '.join(LOG_LEVELS)}"
+        )
+    return {"log_level": broker.log_level(level)}
+
+
+@command(
+    Argument("now", "close everything at once instead of answering what was read", type=bool, default=False),
+    reads=False,
+)
+def stop(broker: Broker, args: Arguments) -> object:
+    """Stop zqd as SIGTERM does: what was read is answered, at most for drain_timeout; a second time means now."""
+    broker.stop(now=args["now"])
+    return {"state": "stopping"}
 
 
 def _queue(broker: Broker, name: str | None, wanted: str = "queue") -> str:

@@ -33,8 +33,6 @@ class Waiters:
     """All commands that wait. `on_fault` is told of an exception that a condition should not have raised."""
 
     def __init__(self, loop: Loop, on_fault: Callable[[Exception], None] = lambda _: None) -> None:
-        self.answered: Callable[[], None] | None = None
-        """Called in the next turn after answers that were not given at once: a send takes edges (`control.server`)."""
         self._loop = loop
         self._on_fault = on_fault
         self._waiting: list[_Waiter] = []
@@ -76,11 +74,8 @@ class Waiters:
         if self._stirred:
             return
         began = time.thread_time()  # what a busy machine takes away does not count
-        before = len(self._waiting)
         self._waiting = [waiter for waiter in self._waiting if not self._is_over(waiter, now)]
         self._next = now + max(PERIOD, min((time.thread_time() - began) / SHARE, LONGEST))
-        if len(self._waiting) < before and self.answered is not None:
-            self._loop.call_soon(self.answered)
 
     def _is_over(self, waiter: _Waiter, now: float) -> bool:
         """Whether it has been answered, now or before."""

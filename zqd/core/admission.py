@@ -26,17 +26,17 @@ class Admission:
         "_invited",
         "_line",
         "_out",
-        "_settings",
         "for_bytes",
         "for_count",
         "frozen",
+        "settings",
         "unfinished",
     )
 
     def __init__(self, line: WaitingLine, out: Outputs, settings: QueueSettings) -> None:
         self._line = line
         self._out = out
-        self._settings = settings
+        self.settings = settings
         self.for_count: dict[Client, None] = {}
         """Clients that are paused at a count limit, or because the queue is drained."""
         self.for_bytes: dict[Client, int] = {}
@@ -51,7 +51,7 @@ class Admission:
 
     def admits(self, client: Client, size: int) -> bool:
         """Whether a whole message of `size` bytes may be added to the line now."""
-        settings, line = self._settings, self._line
+        settings, line = self.settings, self._line
         if client.waiting and (
             (settings.max_queued and line.size >= settings.max_queued)
             or (settings.max_per_client and client.waiting >= settings.max_per_client)
@@ -114,7 +114,7 @@ class Admission:
 
     def _relieve_count(self, relieved: Client | None) -> None:
         """All whom the queue's limit held up when the line is down to its mark, otherwise the one whose share shrank."""
-        most, own, size = self._settings.max_queued, self._settings.max_per_client, self._line.size
+        most, own, size = self.settings.max_queued, self.settings.max_per_client, self._line.size
         low = _low(most) if most else size
         if relieved is None or (most and size == low):
             candidates = [*self.for_count]
@@ -126,12 +126,12 @@ class Admission:
 
     def _relieve_bytes(self) -> None:
         """As many as there is room for together; an empty line admits any single message beyond that."""
-        room = self._settings.max_queued_bytes - self._line.bytes - self.unfinished
+        room = self.settings.max_queued_bytes - self._line.bytes - self.unfinished
         alone = not self._line.size
         resumed = []
         for client, size in self.for_bytes.items():
             more = size - client.unfinished
-            if self._settings.max_queued_bytes and more > room:
+            if self.settings.max_queued_bytes and more > room:
                 if not alone:
                     break
                 if not client.unfinished:
@@ -164,7 +164,7 @@ class Admission:
 
     def _fits(self, client: Client, size: int) -> bool:
         """Room for `size` bytes of this client, which may be those of its unfinished message."""
-        room = self._settings.max_queued_bytes
+        room = self.settings.max_queued_bytes
         return not room or self._line.bytes + self.unfinished - client.unfinished + size <= room
 
 

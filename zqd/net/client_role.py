@@ -37,8 +37,8 @@ class ClientRole:
 
     @property
     def reading(self) -> bool:
-        """Neither held up by a limit nor by its own unread replies."""
-        return not (self.client.paused or self.client.stalled)
+        """Neither held up by a limit nor by its own unread replies, and nothing is kept that comes first."""
+        return not (self.client.paused or self.client.stalled or self._kept)
 
     def take(self, messages: list[Message]) -> None:
         """Requests."""
@@ -59,10 +59,10 @@ class ClientRole:
 
     def resume(self) -> None:
         """The queue wants more: what was kept first, then what lies in the socket."""
-        link = self._link
-        if link.stage is Stage.OPEN and self.reading:
-            link.watch()
+        link, client = self._link, self.client
+        if link.stage is Stage.OPEN and not (client.paused or client.stalled):
             kept, self._kept = self._kept, []
+            link.watch()
             link.deliver(kept)
             link.go_on()
 
@@ -87,6 +87,10 @@ class ClientRole:
                 self._judge_later()
             elif was_stalled and not client.stalled:
                 link.watch()
+
+    def adopt(self) -> None:
+        """Judge what it has not read by the present bound."""
+        self.unsent(self._link.outflow.size)
 
     def leave(self) -> None:
         """The connection has ended."""

@@ -13,7 +13,8 @@ from zqd.config import QueueConfig
 from zqd.core.outputs import Ending
 from zqd.core.peers import Client, Peer
 from zqd.core.queue import Queue
-from zqd.core.settings import QueueSettings
+from zqd.core.reload import adopt
+from zqd.endpoints import Listener
 from zqd.net.client_role import ClientRole
 from zqd.net.link import LINGER, Link, Stage
 from zqd.net.loop import Loop
@@ -25,7 +26,7 @@ from zqd.zmtp.handshake import Null
 
 
 class Device:
-    """One queue at work. `open` binds its endpoints, `stop` begins the end, `done` says that it is over."""
+    """One queue at work, as a part of the loop. `listen` lets peers in, `stop` begins the end, `done` says that it is over."""
 
     def __init__(
         self,
@@ -49,20 +50,36 @@ class Device:
         self._notify = notify
         self.rates = Rates(loop.now, self.queue.ledger.rising())
         self._links: dict[int, Link] = {}
-        self._stopping = False
+        self.stopping = False
+        """`stop` was called."""
 
-    def open(self) -> None:
-        """Bind every endpoint; UnavailableError says which one cannot be had (and close() gives back the rest)."""
-        self.frontend.open(self.config.frontend)
-        self.backend.open(self.config.backend)
-        self.loop.parts.append(self)
+    def listen(self, side: str, listener: Listener) -> None:
+        """Accept clients (`frontend`) or workers (`backend`) from one listener more."""
+        self.side(side).listen(listener)
+        self._tell("queue.listening", {"side": side, "endpoint": str(listener.endpoint)})
+
+    def side(self, name: str) -> Side:
+        """The side of this name, `frontend` or `backend`."""
+        return self.frontend if name == "frontend" else self.backend
 
     # Links
 
     @property
-    def settings(self) -> QueueSettings:
-        """The queue's."""
-        return self.queue.settings
+    def timeouts(self) -> tuple[float, float]:
+        """Of a handshake, and of the answer to a heartbeat, seconds."""
+        settings = self.queue.settings
+        return settings.handshake_timeout, settings.heartbeat_timeout
+
+    def adopt(self, config: QueueConfig) -> None:
+        """Go on with other settings. What is in flight keeps its time limits, and connections keep their heartbeats."""
+        settings = config.settings
+        self.config = config
+        adopt(self.queue, settings, self.loop.now)
+        self.frontend.limit, self.backend.limit = settings.max_clients, settings.max_workers
+        for link in self._links.values():
+            link.connection.max_message_size = settings.max_message_size
+            if link.peer is not None:
+                link.role.adopt()
 
     def _client_connected(self, sock: socket.socket, address: str) -> None:
         link = self._link(sock, address, b"ROUTER")
@@ -135,7 +152,7 @@ class Device:
             notices, out.notices = out.notices, []
             for event, fields in notices:
                 self._tell(event, fields)
-        if self._stopping:
+        if self.stopping:
             self._go_on_stopping()
 
     def _close(self, peer: Peer, ending: Ending) -> None:
@@ -156,9 +173,9 @@ class Device:
 
     def stop(self) -> None:
         """Begin to end as rule 22 says; `done` turns true."""
-        if self._stopping:
+        if self.stopping:
             return
-        self._stopping = True
+        self.stopping = True
         self.frontend.close()
         self.backend.close()
         patience = self.queue.settings.drain_timeout
@@ -179,10 +196,10 @@ class Device:
     @property
     def done(self) -> bool:
         """The stop is over: no connection is left."""
-        return self._stopping and not self._links
+        return self.stopping and not self._links
 
     def close(self) -> None:
-        """Give back what `open` took, connections and all."""
+        """Give back what `listen` was given, and every connection."""
         self.abort()
         if self in self.loop.parts:
             self.loop.parts.remove(self)

@@ -7,7 +7,7 @@ A link is **open** until it is lost (the peer's doing: closed at once) or ended 
 discard to EOF, close; closing on unread input would destroy the reply that is being sent).
 
 One class for all: what differs is in the role, and code that only ever sees one class runs faster.
-Layer 3; knows sockets and the loop. Called by: `device`, `client_role`, `worker_role`.
+Layer 3; knows sockets and the loop. Called by: `device`, `server`, and the roles.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from zqd.core.peers import Peer
-from zqd.core.settings import QueueSettings
 from zqd.net.heartbeat import Heartbeat
 from zqd.net.loop import Loop, Timer
 from zqd.net.outflow import Outflow
@@ -42,14 +41,14 @@ LEFT = select.EPOLLRDHUP
 
 
 class Owner(Protocol):
-    """What a link needs of the device that it belongs to."""
+    """What a link needs of the device, or the server, that it belongs to."""
 
     loop: Loop
     fault: Callable[[Exception], None]
 
     @property
-    def settings(self) -> QueueSettings:
-        """Of its queue."""
+    def timeouts(self) -> tuple[float, float]:
+        """Of the handshake, and of the answer to a heartbeat: seconds, 0 for ever."""
 
     def note(self, event: str, *, link: Link, **fields: object) -> None:
         """Say that something happened on a link."""
@@ -122,7 +121,7 @@ class Link:
         self.role = role
         self._take = role.take
         self.loop.register(self.sock.fileno(), READ, self._readable)
-        timeout = self._owner.settings.handshake_timeout
+        timeout = self._owner.timeouts[0]
         if timeout:
             self._timer = self.loop.call_at(self.heard + timeout, self._handshake_timed_out)
         self.flush()
@@ -231,11 +230,10 @@ class Link:
         self.peer = self.role.join()
         self._outbox = self.peer.outbox
         if self.connection.answers_pings:
-            timeout = self._owner.settings.heartbeat_timeout
-            self._heartbeat = Heartbeat(self, self.role.heartbeat_interval, timeout)
+            self._heartbeat = Heartbeat(self, self.role.heartbeat_interval, self._owner.timeouts[1])
 
     def _handshake_timed_out(self) -> None:
-        self._refuse(f"no handshake within {self._owner.settings.handshake_timeout:g} s")
+        self._refuse(f"no handshake within {self._owner.timeouts[0]:g} s")
 
     def _refuse(self, reason: str) -> None:
         """The peer broke the protocol, or cannot be served."""

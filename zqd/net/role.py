@@ -1,6 +1,6 @@
 """What a link asks of its role: what its messages mean, and when its peer may be read.
 
-Layer 3. Filled by: `client_role`, `worker_role`; called by: `link`.
+Layer 3. Filled by: `client_role`, `worker_role`, and those of the servers in `zqd.control`; called by: `link`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from zqd.zmtp.connection import Message
 
 
 class Role(Protocol):
-    """What a link is to the queue: a client's or a worker's."""
+    """What a link is to the queue, or to a server."""
 
     heartbeat_interval: float
     """Seconds; 0 for none."""
@@ -27,6 +27,10 @@ class Role(Protocol):
 
     def leave(self) -> None:
         """Tell the queue that the peer is gone."""
+        ...
+
+    def adopt(self) -> None:
+        """The settings have changed."""
         ...
 
     @property
@@ -58,6 +62,9 @@ class Gone:
 
     def leave(self) -> None:
         """The queue has been told."""
+
+    def adopt(self) -> None:
+        """They are nothing to it any more."""
 
     def unsent(self, size: int) -> None:
         """Nobody will read it."""

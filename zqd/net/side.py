@@ -1,6 +1,6 @@
-"""One side of a device: the endpoints where its clients, or its workers, connect, and how many may.
+"""One side of a device, or of a server: the listeners where its peers connect, and how many may.
 
-Layer 3. Called by: `device`.
+Layer 3. Called by: `device`, `server`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zqd.endpoints import Listener, bind, parse
+from zqd.endpoints import Listener, parse
 from zqd.net.addresses import address_of
 from zqd.net.loop import Loop
 
@@ -32,38 +32,58 @@ class Room:
 
 
 class Side:
-    """The listeners of one side. `limit` 0 means as many as there is room for; `connected` gets each connection."""
+    """The listeners of one side. `limit` 0 means as many as there is room for; `connected` gets each connection.
+
+    `make_room` is asked where one more would be too many: whether it has ended another for it.
+    """
 
     def __init__(
-        self, name: str, loop: Loop, room: Room, limit: int, connected: Connected, notify: Notify
+        self,
+        name: str,
+        loop: Loop,
+        room: Room,
+        limit: int,
+        connected: Connected,
+        notify: Notify,
+        make_room: Callable[[], bool] = lambda: False,
     ) -> None:
         self.name = name
         self.listeners: list[Listener] = []
+        self.limit = limit
         self.connections = 0
         self._loop = loop
         self._room = room
-        self._limit = limit
         self._connected = connected
         self._notify = notify
+        self._make_room = make_room
         self._accepting: set[Listener] = set()
-        self._closed = False
 
-    def open(self, endpoints: tuple[str, ...]) -> None:
-        """Listen at each of these; UnavailableError says which one cannot be had."""
-        for text in endpoints:
-            listener = bind(parse(text))
-            self.listeners.append(listener)
-            self._accept_from(listener)
-            self._notify("queue.listening", {"side": self.name, "endpoint": str(listener.endpoint)})
+    def listen(self, listener: Listener) -> None:
+        """Accept whom this one lets in, until it is dropped."""
+        self.listeners.append(listener)
+        self._accept_from(listener)
+
+    def find(self, endpoint: str) -> Listener:
+        """The listener that was bound for this endpoint; StopIteration where there is none."""
+        asked = parse(endpoint)
+        return next(listener for listener in self.listeners if listener.asked == asked)
+
+    def release(self, listener: Listener) -> Listener:
+        """Accept nobody from this one any more, and give it back; those who have come by it stay."""
+        self.listeners.remove(listener)
+        if listener in self._accepting:
+            self._accepting.discard(listener)
+            self._loop.unregister(listener.socket.fileno())
+        return listener
+
+    def drop(self, listener: Listener) -> None:
+        """Accept nobody from this one any more, and close it."""
+        self.release(listener).close()
 
     def close(self) -> None:
         """Accept nobody any more."""
-        self._closed = True
-        for listener in self.listeners:
-            if listener in self._accepting:
-                self._accepting.discard(listener)
-                self._loop.unregister(listener.socket.fileno())
-            listener.close()
+        for listener in list(self.listeners):
+            self.drop(listener)
 
     def count(self, change: int) -> None:
         """A connection has come (1) or gone (-1)."""
@@ -71,14 +91,15 @@ class Side:
         self._room.used += change
 
     def _accept_from(self, listener: Listener) -> None:
-        if not self._closed:
+        if listener in self.listeners:
             self._loop.register(listener.socket.fileno(), select.EPOLLIN, lambda _: self._accept(listener))
             self._accepting.add(listener)
 
     def _accept(self, listener: Listener) -> None:
         for _ in range(ACCEPTS_PER_TURN):
-            limit = min(self._limit or self._room.limit, self._room.limit)
-            if self._room.used >= self._room.limit or self.connections >= limit:
+            limit = min(self.limit or self._room.limit, self._room.limit)
+            full = self._room.used >= self._room.limit or self.connections >= limit
+            if full and not self._make_room():
                 self._rest(listener, "accept.full", limit=limit)
                 return
             try:

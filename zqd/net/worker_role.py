@@ -30,7 +30,7 @@ class WorkerRole:
     def join(self) -> Worker:
         """The queue knows it from now on; a REP has `prefetch` slots, others one until their hello (rule 8)."""
         link, queue, now = self._link, self._queue, self._link.loop.now
-        capacity = queue.settings.prefetch if link.connection.peer_type == b"REP" else 1
+        capacity = queue.settings.prefetch if self._is_rep else 1
         self.worker = Worker(
             link.number, link.address, name_of(link.connection.identity), now, capacity=capacity
         )
@@ -47,6 +47,16 @@ class WorkerRole:
                 queue.oversize_reply(worker, raw.envelope, now)
             else:
                 queue.reply(worker, raw, now)
+
+    def adopt(self) -> None:
+        """A REP has other slots now; what it holds beyond them it may finish."""
+        if self._is_rep:
+            self.worker.capacity = self._queue.settings.prefetch
+            self._queue.dispatcher.settle(self.worker, self._link.loop.now)
+
+    @property
+    def _is_rep(self) -> bool:
+        return self._link.connection.peer_type == b"REP"
 
     def unsent(self, size: int) -> None:
         """A worker gets no more than its window: there is nothing to bound."""

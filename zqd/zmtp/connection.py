@@ -83,7 +83,7 @@ class Connection:
         self.error: str | None = None
         """Why the connection has failed; the owner closes it."""
         self.version = (0, 0)
-        """The peer's ZMTP version, known after its greeting."""
+        """The ZMTP version that both speak, known after the peer's greeting."""
         self.peer_type = b""
         """The peer's socket type, known in traffic."""
         self.identity = b""

@@ -23,6 +23,7 @@ V2_SOCKET_TYPES = (b"PAIR", b"PUB", b"SUB", b"REQ", b"REP", b"DEALER", b"ROUTER"
 ACCEPTED_PEERS = {
     b"ROUTER": frozenset({b"REQ", b"DEALER", b"ROUTER"}),
     b"DEALER": frozenset({b"REP", b"DEALER", b"ROUTER"}),
+    b"PUB": frozenset({b"SUB", b"XSUB"}),
 }
 
 

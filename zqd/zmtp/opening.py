@@ -15,6 +15,8 @@ from zqd.zmtp.frames import COMMAND, LONG, encode_frame, frame_bounds
 from zqd.zmtp.handshake import HandshakeError, Mechanism
 
 OUR_MINOR = 1
+MINOR_OF = {b"PUB": 0}
+"""A PUB speaks ZMTP 3.0, in which subscriptions come as messages and not as commands (RFC 23 "The Publish-Subscribe Pattern")."""
 
 
 class Phase(enum.Enum):
@@ -29,15 +31,25 @@ class Phase(enum.Enum):
 class Opening:
     """Greeting and handshake of the accepting side; plain data. `outbox` is what it sends, first of all its signature."""
 
-    __slots__ = ("_mechanism", "_socket_type", "identity", "outbox", "peer_type", "phase", "version")
+    __slots__ = (
+        "_mechanism",
+        "_minor",
+        "_socket_type",
+        "identity",
+        "outbox",
+        "peer_type",
+        "phase",
+        "version",
+    )
 
     def __init__(self, mechanism: Mechanism, socket_type: bytes) -> None:
         self._mechanism = mechanism
         self._socket_type = socket_type
+        self._minor = MINOR_OF.get(socket_type, OUR_MINOR)
         self.outbox = [handshake.SIGNATURE + handshake.MAJOR]
         self.phase = Phase.GREETING
         self.version = (0, 0)
-        """The peer's, as far as it is known."""
+        """That both speak, as far as it is known."""
         self.peer_type = b""
         self.identity = b""
 
@@ -89,11 +101,12 @@ class Opening:
         if self.version == (0, 0):
             self.version = (3, 0)
             self.outbox.append(
-                handshake.greeting_tail(OUR_MINOR, mechanism.name, as_server=mechanism.as_server)
+                handshake.greeting_tail(self._minor, mechanism.name, as_server=mechanism.as_server)
             )
         if len(buffer) < handshake.GREETING_SIZE:
             return
-        self.version = (3, buffer[11]) if major == 3 else (3, OUR_MINOR)  # a later peer comes down to ours
+        # A later peer comes down to ours.
+        self.version = (3, min(buffer[11], self._minor)) if major == 3 else (3, self._minor)
         theirs = bytes(buffer[12:32]).rstrip(b"\0")
         del buffer[: handshake.GREETING_SIZE]
         if theirs != mechanism.name:

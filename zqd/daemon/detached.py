@@ -1,0 +1,82 @@
+"""`--daemonize`: zqd in the background of a host without systemd, found again by its pid file.
+
+Everything is opened before the process detaches, so that whoever started it learns what cannot be had from its exit status.
+The pid file is locked for as long as zqd lives: a file that nobody has locked is a leftover, whatever stands in it.
+Layer 4. Called by: `program`, which imports it only then (python-daemon is slow to import).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+from typing import Self
+
+import daemon
+
+from zqd.errors import UnavailableError
+
+
+class PidFile:
+    """The file `path`, locked from entering to leaving (flock(2): the lock outlives a fork), and then removed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()  # detaching changes the working directory
+        self._fd = -1
+
+    def __enter__(self) -> Self:
+        try:
+            self._lock()
+        except OSError as error:
+            raise UnavailableError(f"cannot have the pid file {self._path}: {error.strerror}") from error
+        self._write()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            if self._is_ours():
+                self._path.unlink()
+        os.close(self._fd)
+
+    def detach(self) -> None:
+        """Go on in a process without a terminal, in `/`, and write its id; the one that was started ends with status 0.
+
+        python-daemon changes what it was not told to leave: so every descriptor but the standard ones is named, and the umask.
+        """
+        umask = os.umask(0)
+        os.umask(umask)
+        daemon.DaemonContext(
+            files_preserve=[int(fd) for fd in os.listdir("/proc/self/fd") if int(fd) > 2],
+            umask=umask,
+            signal_map={},
+            detach_process=True,
+        ).open()
+        self._write()
+
+    def _lock(self) -> None:
+        while True:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pid = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
+                os.close(self._fd)
+                raise UnavailableError(
+                    f"zqd is running already: pid {pid or 'unknown'} has locked {self._path}"
+                ) from None
+            if self._is_ours():
+                return
+            os.close(self._fd)  # another zqd that ended has removed it in between
+
+    def _write(self) -> None:
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def _is_ours(self) -> bool:
+        try:
+            there = os.stat(self._path, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        ours = os.fstat(self._fd)
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)

@@ -1,0 +1,147 @@
+"""From one configuration to the next at run time: whole, or not at all.
+
+    load ─▶ compare ─▶ bind what is new ─▶ apply
+      └ wrong           └ cannot be had: give it back; all stays as it was
+
+Sockets that two configurations have in common are never closed: an endpoint may change its queue without a gap. A queue that
+is not there any more ends like a stop (rule 23). What only a restart can change is said, and stays as it was.
+Layer 4. Called by: `desk`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zqd.config import Config, QueueConfig
+from zqd.config.changes import Changes, compare, settle
+from zqd.daemon.sockets import SIDES, Place, access, bind_all, wanted
+from zqd.endpoints import Listener
+from zqd.errors import ZqdError
+from zqd.logs import reopen, set_level
+
+if TYPE_CHECKING:
+    from zqd.daemon.daemon import Daemon
+
+
+def reload(daemon: Daemon) -> dict[str, Any]:
+    """Read the configuration anew and go on with it; returns every change. ZqdError: nothing has changed.
+
+    A log file is opened anew as well (logrotate(8)).
+    """
+    daemon.service.reloading()
+    try:
+        reopen()
+        loaded = daemon.load()
+        new, changes = settle(daemon.config, loaded), compare(daemon.config, loaded)
+        plan = _Plan(daemon, new)
+    except ZqdError as error:
+        daemon.note("config.rejected", {"problems": str(error).splitlines()})
+        daemon.service.reloaded()
+        raise
+    plan.apply(changes)
+    answer = _answer(changes)
+    told = {
+        "changed": [change.key for change in changes.values if change.reloadable],
+        "pending": [change.key for change in changes.values if not change.reloadable],
+    }
+    daemon.note("config.reloaded", {**told, "added": answer["added"], "removed": answer["removed"]})
+    daemon.service.reloaded()
+    return answer
+
+
+Wish = tuple[Place, str]
+"""A place and an endpoint that is to listen there."""
+
+
+class _Plan:
+    """All that has to be had before anything changes; making one raises ZqdError, `apply` cannot fail."""
+
+    def __init__(self, daemon: Daemon, new: Config) -> None:
+        self._daemon = daemon
+        self._new = new
+        had, wishes = self._wishes(daemon.config), self._wishes(new)
+        self._released = [wish for wish in had if wish not in wishes]
+        needed = [wish for wish in wishes if wish not in had]
+        self._moves = self._find_moves(needed)
+        self._listeners: dict[Wish, Listener] = {}
+        queues = {queue.name: queue for queue in new.queues}
+        try:
+            for queue in new.queues:
+                access(queue).owner()
+            for place, endpoint in needed:
+                if (place, endpoint) not in self._moves:
+                    (listener,) = bind_all([endpoint], access(queues[place[0]]))
+                    self._listeners[place, endpoint] = listener
+        except ZqdError:
+            for listener in self._listeners.values():
+                listener.close()
+            raise
+
+    def apply(self, changes: Changes) -> None:
+        """Go from the one to the other."""
+        daemon, new = self._daemon, self._new
+        taken = {old: wish for wish, old in self._moves.items()}
+        for wish in self._released:
+            (name, side_name), endpoint = wish
+            side = daemon.device(name).side(side_name)
+            listener = side.find(endpoint)
+            if wish in taken:
+                self._listeners[taken[wish]] = side.release(listener)
+            else:
+                side.drop(listener)
+        for queue in changes.removed:
+            daemon.device(queue.name).stop()
+        added = {queue.name for queue in changes.added}
+        for queue in new.queues:
+            device = daemon.add(queue) if queue.name in added else daemon.device(queue.name)
+            for side_name in SIDES:
+                for listener in self._of_place((queue.name, side_name)):
+                    device.listen(side_name, listener)
+            device.adopt(queue)
+            if queue.name in added:
+                daemon.note("queue.added", {"queue": queue.name})
+            self._grant(queue)
+        if any(change.key == "log_level" for change in changes.values):
+            set_level(new.log_level)
+        daemon.config = new
+
+    def _wishes(self, config: Config) -> list[Wish]:
+        return [
+            ((queue.name, side), endpoint)
+            for queue in config.queues
+            for side in SIDES
+            if (queue.name, side) not in self._daemon.sockets.adopted
+            for endpoint in wanted(queue, side)
+        ]
+
+    def _find_moves(self, needed: list[Wish]) -> dict[Wish, Wish]:
+        """Which listener, that its place needs no more, goes to which place that needs one for the same endpoint."""
+        free = list(self._released)
+        moves: dict[Wish, Wish] = {}
+        for wish in needed:
+            for old in free:
+                if old[1] == wish[1]:
+                    moves[wish] = old
+                    free.remove(old)
+                    break
+        return moves
+
+    def _of_place(self, place: Place) -> list[Listener]:
+        return [listener for (where, _), listener in self._listeners.items() if where == place]
+
+    def _grant(self, queue: QueueConfig) -> None:
+        for side in SIDES:
+            if (queue.name, side) not in self._daemon.sockets.adopted:
+                for listener in self._daemon.device(queue.name).side(side).listeners:
+                    listener.grant(access(queue))
+
+
+def _answer(changes: Changes) -> dict[str, Any]:
+    return {
+        "changes": [
+            {"key": change.key, "old": change.old, "new": change.new, "applied": change.reloadable}
+            for change in changes.values
+        ],
+        "added": [queue.name for queue in changes.added],
+        "removed": [queue.name for queue in changes.removed],
+    }

@@ -1,0 +1,55 @@
+"""Signals as calls in the loop: a handler does nothing but wake it (signal(7)).
+
+From the first moment of the program until the loop is there, and after it, the signals are blocked: one that comes
+meanwhile waits for the loop, or for nobody. Layer 4. Called by: `zqd.daemon.main`, `program`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+
+from zqd.net.loop import Loop
+
+ORDERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def hold_signals() -> None:
+    """Keep the signals that are orders to zqd until `signals_to` takes them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)
+
+
+@contextlib.contextmanager
+def signals_to(loop: Loop, actions: Mapping[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    """Run an action in the loop for each signal.
+
+    At the end the signals are blocked, not given back: what is left of the process then is its exit, which a second
+    Ctrl-C would turn into a traceback, and a second SIGTERM into a failure. (Ignoring them instead makes Python complain
+    of one that has just come.)
+    """
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+
+    def act(_: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for number in ours.recv(64):
+                action = actions.get(signal.Signals(number))
+                if action is not None:
+                    loop.call_soon(action)
+
+    loop.register(ours.fileno(), select.EPOLLIN, act)
+    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)  # first: else a signal might wake nobody
+    for number in actions:
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, actions)
+    try:
+        yield
+    finally:
+        hold_signals()
+        signal.set_wakeup_fd(-1)
+        ours.close()  # which also takes it out of the loop, closed or not
+        theirs.close()
