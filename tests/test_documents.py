@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from zqd.config import DAEMON_SETTINGS, QUEUE_SETTINGS, SETTINGS, Setting, files, load
+from zqd.events.broker import BROKER
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "man").glob("*.[1-8]"))
@@ -162,3 +163,10 @@ def test_example_keeps_the_order_of_the_table() -> None:
     daemon, queue = EXAMPLE.split(f"{TABLE}\n")
     assert re.findall(r"^# ?(\w+) = ", daemon, re.MULTILINE) == list(DAEMON_SETTINGS)
     assert re.findall(r"^# ?(\w+) = ", queue, re.MULTILINE) == list(QUEUE_SETTINGS)
+
+
+def test_every_event_of_the_broker_is_in_its_page() -> None:
+    """zqd(7) names each with its level, and none that does not exist."""
+    page = (ROOT / "man" / "zqd.7").read_text()
+    told = dict(re.findall(r"^\.It Li (\S+) Pq (\w+)$", page, re.MULTILINE))
+    assert told == {name: event.level for name, event in BROKER.items()}

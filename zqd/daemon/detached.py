@@ -30,7 +30,7 @@ class PidFile:
             self._lock()
         except OSError as error:
             raise UnavailableError(f"cannot have the pid file {self._path}: {error.strerror}") from error
-        self._write()
+        os.ftruncate(self._fd, 0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -40,10 +40,15 @@ class PidFile:
         os.close(self._fd)
 
     def detach(self) -> None:
-        """Go on in a process without a terminal, in `/`, and write its id; the one that was started ends with status 0.
+        """Go on in a process without a terminal, in `/`, whose id stands in the file when the one that was started ends.
 
         python-daemon changes what it was not told to leave: so every descriptor but the standard ones is named, and the umask.
         """
+        written, write = os.pipe()
+        if os.fork():  # it waits, so that its end says that zqd can be found
+            os.close(write)
+            os._exit(0 if os.read(written, 1) else 70)
+        os.close(written)
         umask = os.umask(0)
         os.umask(umask)
         daemon.DaemonContext(
@@ -52,7 +57,9 @@ class PidFile:
             signal_map={},
             detach_process=True,
         ).open()
-        self._write()
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        os.write(write, b".")
+        os.close(write)
 
     def _lock(self) -> None:
         while True:
@@ -68,10 +75,6 @@ class PidFile:
             if self._is_ours():
                 return
             os.close(self._fd)  # another zqd that ended has removed it in between
-
-    def _write(self) -> None:
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def _is_ours(self) -> bool:
         try:

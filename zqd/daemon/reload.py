@@ -98,8 +98,11 @@ class _Plan:
                 for listener in self._of_place((queue.name, side_name)):
                     device.listen(side_name, listener)
             device.adopt(queue)
+            changed = [row.key for row in changes.values if row.queue == queue.name and row.reloadable]
             if queue.name in added:
                 daemon.note("queue.added", {"queue": queue.name})
+            elif changed:
+                daemon.note("queue.changed", {"queue": queue.name, "changed": changed})
             self._grant(queue)
         if any(change.key == "log_level" for change in changes.values):
             set_level(new.log_level)
