@@ -81,6 +81,18 @@ def test_without_an_endpoint_the_places_are_searched(tmp_path: Path) -> None:
     assert locate(None, places) == f"{tmp_path}/user/control.sock"
 
 
+def test_a_lone_status_socket_tells_where_zqd_is(tmp_path: Path) -> None:
+    """Its control socket would lie beside it; in the private place, which is the user's own, it is no sign."""
+    for place in ("run", "private"):
+        (tmp_path / place).mkdir()
+    (tmp_path / "private" / "status.sock").touch()
+    places = Places(tmp_path / "run", None, tmp_path / "private")
+    with pytest.raises(ControlError, match="zqd is not running"):
+        locate(None, places)
+    (tmp_path / "run" / "status.sock").touch()
+    assert locate(None, places) == f"{tmp_path}/run/control.sock"
+
+
 def test_nowhere_a_socket_names_where_was_looked(tmp_path: Path) -> None:
     """The sentence lists the places."""
     with pytest.raises(ControlError) as error:
@@ -133,6 +145,13 @@ def test_a_full_backlog_is_no_answer(sockets: Path) -> None:
 
 
 # What it answers
+
+
+def test_what_is_not_permitted_has_a_status_of_its_own(sockets: Path) -> None:
+    """As the status socket answers an order."""
+    reply = b'{"zqd": 1, "ok": false, "code": "not-permitted", "error": "not here"}'
+    with answering(sockets / "c", reply):
+        assert failure(sockets / "c") == (ExitStatus.NO_PERMISSION, "not here")
 
 
 def test_the_request_and_the_result(sockets: Path) -> None:

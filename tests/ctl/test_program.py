@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import fcntl
-import grp
+import importlib
 import json
 import os
 import pty
@@ -10,7 +10,6 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,51 +17,14 @@ from typing import Any
 import pytest
 
 import zqd
-from tests.control.serving import PaperBroker, listen, served, worker
+from tests.control.serving import PaperBroker, served, worker
+from tests.ctl.running import ROOT, ZQCTL, listen, said, zqctl
+from tests.ctl.terminal import Terminal
 from zqd.control.broker import Broker
 from zqd.control.commands import COMMANDS, Argument, Arguments, command
+from zqd.ctl.local import LOCAL
 from zqd.ctl.program import build_parser
-
-ZQCTL = [sys.executable, "-m", "zqd.ctl"]
-ROOT = Path(__file__).parents[2]
-AS_NOBODY = """
-import grp, os, pwd
-from zqd.ctl.program import build_parser, main
-build_parser()  # imports the last of what nobody may not be able to read
-if os.geteuid() == 0:
-    os.setgroups([])
-    os.setresgid(65534, 65534, 65534)
-    os.setresuid(65534, 65534, 65534)
-raise SystemExit(main())
-"""
-
-
-@pytest.fixture
-def broker() -> PaperBroker:
-    """What the served zqd says."""
-    return PaperBroker()
-
-
-@pytest.fixture
-def control(sockets: Path, broker: PaperBroker) -> Iterator[str]:
-    """The endpoint of a zqd that serves."""
-    path = sockets / "control.sock"
-    with served(path, broker) as faults:
-        yield f"ipc://{path}"
-    assert faults == []
-
-
-def zqctl(*arguments: str, program: list[str] = ZQCTL, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run zqctl to its end."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.run([*program, *arguments], text=True, cwd=ROOT, timeout=60, check=False, **options)
-
-
-def said(done: subprocess.CompletedProcess[str]) -> tuple[int, str]:
-    """The exit status and the one line on standard error, where nothing else was printed."""
-    assert not done.stdout
-    return done.returncode, done.stderr
-
+from zqd.errors import ConfigError
 
 # Answers
 
@@ -147,6 +109,18 @@ def test_zqds_refusal_is_status_1(control: str) -> None:
     )
 
 
+def test_a_refusal_may_have_more_than_one_line(
+    control: str, broker: PaperBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a reload's, one a problem; what is in a line cannot upset a terminal."""
+
+    def refuse() -> dict[str, Any]:
+        raise ConfigError(["one\x1b", "two"])
+
+    monkeypatch.setattr(broker, "reload", refuse)
+    assert said(zqctl("--control", control, "reload")) == (1, "zqctl: one\\x1b\nzqctl: two\n")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -158,6 +132,14 @@ def test_zqds_refusal_is_status_1(control: str) -> None:
         ["--timeout", "-1", "status"],
         ["--timeout", "nan", "status"],
         ["--control", "tcp://127.0.0.1:1", "status"],
+        ["status", "--watch", "0.09"],
+        ["status", "--watch", "often"],
+        ["ping", "--watch", "1"],
+        ["pause", "--watch", "1"],
+        ["top", "--watch", "1"],
+        ["events", "--count", "0"],
+        ["completion", "csh"],
+        ["completion"],
     ],
 )
 def test_a_command_line_without_sense_is_status_2(arguments: list[str]) -> None:
@@ -195,40 +177,6 @@ def test_no_socket_anywhere_is_status_3(sockets: Path) -> None:
     assert said(done) == (3, f"zqctl: zqd is not running: no socket control.sock; looked in: {looked}\n")
 
 
-def test_a_socket_of_a_group_is_status_4(sockets: Path, control: str) -> None:
-    """Who may not connect learns which group may."""
-    (sockets / "control.sock").chmod(0o060)
-    group = grp.getgrgid((sockets / "control.sock").stat().st_gid).gr_name
-    assert said(zqctl("--control", control, "status", program=[sys.executable, "-c", AS_NOBODY])) == (
-        4,
-        f"zqctl: no permission for {control}: ask for membership of the group that owns it ({group})\n",
-    )
-
-
-def test_a_directory_that_bars_the_way_is_status_4(sockets: Path) -> None:
-    """If the directory is what may not be entered, its group is the one to ask for."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can make a directory of another group")
-    (sockets / "run").mkdir()
-    os.chown(sockets / "run", 0, 1)
-    (sockets / "run").chmod(0o750)
-    listen(sockets / "run" / "c").close()
-    done = zqctl("--control", f"ipc://{sockets}/run/c", "status", program=[sys.executable, "-c", AS_NOBODY])
-    group = grp.getgrgid(1).gr_name
-    assert said(done) == (
-        4,
-        f"zqctl: no permission for ipc://{sockets}/run/c: ask for membership of the group that owns it ({group})\n",
-    )
-
-
-def test_a_socket_of_one_user_is_status_4(sockets: Path, control: str) -> None:
-    """Where no group could help, the owner is named."""
-    (sockets / "control.sock").chmod(0o000)
-    status, sentence = said(zqctl("--control", control, "status", program=[sys.executable, "-c", AS_NOBODY]))
-    assert status == 4
-    assert sentence.startswith(f"zqctl: no permission for {control}: only its owner (")
-
-
 def test_a_stopped_zqd_is_status_1(sockets: Path) -> None:
     """A zqd that is there and does not answer is named by its pid, after the time-out and not later."""
     path = sockets / "control.sock"
@@ -250,6 +198,22 @@ def test_a_stopped_zqd_is_status_1(sockets: Path) -> None:
             assert zqctl("--control", f"ipc://{path}", "ping").stdout == f"zqd answers, pid {process.pid}\n"
         finally:
             process.kill()
+
+
+# Colour
+
+
+def test_a_terminal_gets_colours_and_a_pipe_none(control: str) -> None:
+    """Nor does one with NO_COLOR, or one that cannot."""
+    command = [*ZQCTL, "--control", control, "workers"]
+    with (
+        Terminal(command) as able,
+        Terminal(command, NO_COLOR="1") as asked,
+        Terminal(command, TERM="dumb") as dumb,
+    ):
+        assert [terminal.ended() for terminal in (able, asked, dumb)] == [0, 0, 0]
+        assert [b"\x1b[" in terminal.written for terminal in (able, asked, dumb)] == [True, False, False]
+    assert "\x1b[" not in zqctl("--control", control, "clients").stdout
 
 
 # Manners
@@ -295,7 +259,8 @@ def test_a_terminals_width_is_kept(control: str, broker: PaperBroker) -> None:
     broker.worker_rows = [worker("w1", name="n" * 200)]
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    assert zqctl("--control", control, "workers", stdout=theirs).returncode == 0
+    plain = os.environ | {"NO_COLOR": "1"}
+    assert zqctl("--control", control, "workers", stdout=theirs, env=plain).returncode == 0
     os.close(theirs)
     with open(ours, "rb", closefd=True, buffering=0) as terminal:
         shown = terminal.read(65536).decode().splitlines()
@@ -337,6 +302,30 @@ def test_the_help_lists_every_command() -> None:
     """`zqctl --help` has a line for each command, with its help."""
     shown = " ".join(zqctl("--help").stdout.split())
     assert all(f"{row.name} {row.help}" in shown for row in COMMANDS.values())
+    assert all(f"{row.name} {row.help}" in shown for row in LOCAL.values())
+
+
+def test_no_name_stands_for_two_commands() -> None:
+    """One that runs in zqctl would hide zqd's."""
+    assert not set(LOCAL) & set(COMMANDS)
+
+
+def test_a_command_of_its_own_is_imported_when_it_runs() -> None:
+    """The start of every other command is not to wait for blessed or zmq."""
+    script = "import sys, zqd.ctl.program as p; p.build_parser(); print(*sys.modules)"
+    modules = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = set(modules.stdout.split())
+    assert not {"zmq", "blessed", "prometheus_client"} & loaded
+    assert not {f"zqd.ctl.{row.module or name}" for name, row in LOCAL.items()} & loaded
+
+
+@pytest.mark.parametrize("name", list(LOCAL))
+def test_a_command_of_its_own_has_a_module_that_runs_it(name: str) -> None:
+    """A row without one would fail only when it is called."""
+    row = LOCAL[name]
+    assert callable(importlib.import_module(f"zqd.ctl.{row.module or name}").run)
 
 
 def test_a_plain_socket_that_says_nothing_is_no_answer(sockets: Path) -> None:

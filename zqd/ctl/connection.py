@@ -1,8 +1,9 @@
 """One question to zqd and its answer, or the true reason why there is none.
 
 An asynchronous connect cannot tell "nobody listens" from "busy", so a plain AF_UNIX connect comes first: it knows the
-difference between *not running* and *no permission*, and who listens. Knows nothing of the command line and prints nothing.
-Called by `zqd.ctl.program`.
+difference between *not running* and *no permission*, and who listens. Whoever may not use the control socket is answered by the
+status socket beside it, if the command only reads. Knows nothing of the command line and prints nothing.
+Called by `zqd.ctl.local`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import socket
 import stat
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from zqd.control.commands import PROTOCOL
-from zqd.rundir import CONTROL_SOCKET, Places, control_endpoints, find_control
+from zqd.control.answers import Code
+from zqd.control.commands import COMMANDS, PROTOCOL
+from zqd.rundir import CONTROL_SOCKET, Places, beside, control_endpoints, find_control
 
 if TYPE_CHECKING:
     import zmq
@@ -44,10 +47,34 @@ class ControlError(Exception):
         self.sentence = sentence
 
 
+def consult(endpoint: str | None, command: str, args: Mapping[str, object], timeout: float) -> object:
+    """As `ask`, at the socket that this user may use for it: the control socket of `endpoint`, else the status socket.
+
+    Without permission for the control socket a command that only reads is asked at the status socket; where there is no control
+    socket at all but a status socket (a container that was given no other), every command is: zqd itself says no to an order.
+    """
+    path = locate(endpoint)
+    try:
+        return ask(path, command, args, timeout)
+    except ControlError as refusal:
+        match refusal.status:
+            case ExitStatus.NO_PERMISSION if command in COMMANDS and COMMANDS[command].reads:
+                pass
+            case ExitStatus.NOT_RUNNING if not os.path.lexists(path):
+                pass
+            case _:
+                raise
+        try:
+            return ask(str(beside(Path(path), "status")), command, args, timeout)
+        except ControlError as error:
+            raise (refusal if error.status in {ExitStatus.NOT_RUNNING, refusal.status} else error) from None
+
+
 def locate(endpoint: str | None, places: Places | None = None) -> str:
     """Return the path of the control socket: of `endpoint`, or without one the first that exists. Raises `ControlError`."""
     if endpoint is None:
-        found = find_control(places)
+        places = places or Places.of_this_process()
+        found = find_control(places) or _only_status(places)
         if found is None:
             looked = ", ".join(control_endpoints(places))
             raise ControlError(
@@ -62,9 +89,18 @@ def locate(endpoint: str | None, places: Places | None = None) -> str:
     return path
 
 
+def _only_status(places: Places) -> Path | None:
+    """Where the control socket would be if its place holds a status socket alone; a private place holds both or none."""
+    for place in places.in_order():
+        path = place / CONTROL_SOCKET
+        if place is not places.private and os.path.lexists(beside(path, "status")):
+            return path
+    return None
+
+
 def ask(path: str, command: str, args: Mapping[str, object], timeout: float) -> object:
     """Return the result of `command`, waiting at most `timeout` seconds (0: as long as it takes). Raises `ControlError`."""
-    pid = _probe(path, timeout)
+    pid = probe(path, timeout)
     import zmq  # half of the start-up time, of use only now
 
     context = zmq.Context[zmq.Socket[bytes]](1)
@@ -98,17 +134,20 @@ def _await_reply(
 
 def _result(frames: list[bytes]) -> object:
     """What a reply holds; raises `ControlError` with zqd's own sentence if that is an error."""
+    status = ExitStatus.ERROR
     try:
         reply = json.loads(frames[-1])
         protocol, ok = reply["zqd"], reply["ok"]
         if protocol == PROTOCOL and ok:
             return reply["result"]
+        if not ok and reply.get("code") == Code.NOT_PERMITTED:
+            status = ExitStatus.NO_PERMISSION
         sentence = (
             reply["error"] if not ok else f"zqd speaks control protocol {protocol}, this zqctl {PROTOCOL}"
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         sentence = "what listens at the control socket gave an answer that is not zqd's"
-    raise ControlError(ExitStatus.ERROR, str(sentence))
+    raise ControlError(status, str(sentence))
 
 
 def _no_answer(timeout: float, pid: int | None) -> ControlError:
@@ -124,8 +163,11 @@ def _zqd(pid: int | None) -> str:
 # The plain connect ----------------------------------------------------------------------------------------------------
 
 
-def _probe(path: str, timeout: float) -> int | None:
-    """Connect and hang up; return the pid of who listens, if that can be known. Raises `ControlError` if nobody does."""
+def probe(path: str, timeout: float) -> int | None:
+    """Connect and hang up, within `timeout` seconds (0: none); return the pid of who listens, if that can be known.
+
+    Raises `ControlError` if nobody does, or nobody may.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         # With a full backlog a connect blocks, and would for ever. settimeout() would not do: it makes the socket
         # non-blocking, and then AF_UNIX fails at once instead of waiting for room.

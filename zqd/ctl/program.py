@@ -1,25 +1,24 @@
-"""The command line of `zqctl`, made from the COMMANDS table, and the course of one call.
+"""The command line of `zqctl`, made from two tables, and the course of one call.
 
-A new command needs nothing here: its sub-command, arguments and help are its row. Called by the console program and by
-`python -m zqd.ctl`.
+COMMANDS has what zqd does, LOCAL what zqctl does itself. A new command needs nothing here: its sub-command, arguments and help
+are its row. Called by the console program and by `python -m zqd.ctl`.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import os
-import sys
 from collections.abc import Sequence
 
 import zqd
 from zqd.control.commands import COMMANDS, TIMEOUT, Argument, Command
-from zqd.ctl import connection, tables
+from zqd.ctl import views
 from zqd.ctl.connection import ControlError, ExitStatus
+from zqd.ctl.local import DEFAULT_TIMEOUT, LOCAL, Local, Option, Session, complain, interval, terminal_width
 from zqd.rundir import control_endpoints
 
-DEFAULT_TIMEOUT = 5.0
+WATCHABLE = frozenset({"status", "queues", "workers", "clients", "requests"})
+"""The commands whose answers are tables that change."""
 
 EPILOG = """exit status: 0 ok, 1 error, 2 usage, 3 zqd is not running, 4 no permission.
 Without --control the first socket of these is taken: {}"""
@@ -29,7 +28,7 @@ class HelpFormatter(argparse.HelpFormatter):
     """Knows the terminal's width without shutil, which argparse would import at every call, for help or not."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=(_terminal_width() or 80) - 2)
+        super().__init__(prog, width=(terminal_width() or 80) - 2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,8 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _call(options)
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
+    except BrokenPipeError:
+        return ExitStatus.OK  # a reader that has had enough
     except ControlError as error:
-        sys.stderr.write(f"zqctl: {tables.plain(error.sentence)}\n")
+        complain(error.sentence)
         return error.status
 
 
@@ -54,22 +55,34 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"zqctl {zqd.__version__}")
-    parser.set_defaults(control=None, json=False, timeout=None)
+    parser.set_defaults(control=None, json=False, timeout=None, watch=None)
     _add_common(parser)
     subparsers = parser.add_subparsers(prog="zqctl", metavar="COMMAND", required=True)
     for row in COMMANDS.values():
-        subparser = subparsers.add_parser(
-            row.name,
-            help=row.help,
-            description=row.help,
-            allow_abbrev=False,
-            formatter_class=HelpFormatter,
-        )
-        subparser.set_defaults(row=row)
+        subparser = _add_command(subparsers, row)
         for argument in row.arguments:
             if argument is not TIMEOUT:  # which is the common option of that name
-                _add_argument(subparser, argument)
+                _add_option(subparser, _option(argument))
+        if row.name in WATCHABLE:
+            subparser.add_argument(
+                "--watch", type=interval, metavar="S", help="ask again every S seconds, until Ctrl-C"
+            )
         _add_common(subparser)
+    for local in LOCAL.values():
+        subparser = _add_command(subparsers, local)
+        for option in local.arguments:
+            _add_option(subparser, option)
+        _add_common(subparser)
+    return parser
+
+
+def _add_command(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], row: Command | Local
+) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(
+        row.name, help=row.help, description=row.help, allow_abbrev=False, formatter_class=HelpFormatter
+    )
+    parser.set_defaults(row=row)
     return parser
 
 
@@ -100,27 +113,46 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_argument(parser: argparse.ArgumentParser, argument: Argument) -> None:
-    metavar = argument.metavar or argument.name.replace("_", "-").upper()
-    option = "--" + argument.name.replace("_", "-")
-    if argument.positional:
+def _option(argument: Argument) -> Option:
+    """An argument of the server's. What is not given is left out of the request: the default is zqd's, which may be newer."""
+    return Option(
+        argument.name,
+        argument.help,
+        argument.type,
+        required=argument.required,
+        positional=argument.positional,
+        metavar=argument.metavar,
+    )
+
+
+def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
+    metavar = option.metavar or option.name.replace("_", "-").upper()
+    flag = "--" + option.name.replace("_", "-")
+    if option.positional:
         parser.add_argument(
-            argument.name,
-            type=argument.type,
+            option.name,
+            type=option.type,
             metavar=metavar,
-            nargs=None if argument.required else "?",
-            help=argument.help,
+            nargs=None if option.required else "?",
+            choices=option.choices,
+            default=option.default,
+            help=option.help,
         )
-    elif argument.type is bool:
-        parser.add_argument(option, dest=argument.name, action="store_true", default=None, help=argument.help)
+    elif option.type is bool:
+        parser.add_argument(
+            flag, dest=option.name, action="store_true", default=option.default, help=option.help
+        )
     else:
         parser.add_argument(
-            option,
-            dest=argument.name,
-            type=argument.type,
+            flag,
+            dest=option.name,
+            type=option.type,
             metavar=metavar,
-            required=argument.required,
-            help=argument.help,
+            required=option.required,
+            choices=option.choices,
+            action="append" if option.many else "store",
+            default=[] if option.many else option.default,
+            help=option.help,
         )
 
 
@@ -131,45 +163,25 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _call(options: argparse.Namespace) -> ExitStatus:
-    row: Command = options.row
-    # What was not given is left out: the defaults are zqd's, which may be of another version.
+def _call(options: argparse.Namespace) -> int:
+    row: Command | Local = options.row
+    session = Session(options.control, json=options.json)
+    if options.timeout is not None:
+        session.timeout = options.timeout
     given = {argument.name: getattr(options, argument.name) for argument in row.arguments}
+    if isinstance(row, Local):
+        return row.run(session, given)
     args = {name: value for name, value in given.items() if value is not None}
-    timeout = options.timeout
-    if timeout is None:
-        timeout = 0.0 if row.answers_late(args) else DEFAULT_TIMEOUT
-    elif timeout and row.answers_late(args):
-        timeout += DEFAULT_TIMEOUT  # zqd itself says that it has not come to that in time
-    result = connection.ask(connection.locate(options.control), row.name, args, timeout)
+    if row.answers_late(args):
+        # zqd itself says that it has not come to that in time, and is given that time to say it.
+        session.timeout = options.timeout + DEFAULT_TIMEOUT if options.timeout else 0.0
+    if options.watch is not None:
+        from zqd.ctl import watch
+
+        watch.watch(session, row.name, args, options.watch)
+    result = session.ask(row.name, **args)
     if options.json:
-        _write(json.dumps(result, indent=2) + "\n")
+        session.write(json.dumps(result, indent=2) + "\n")
     else:
-        _write(tables.render(row.name, args, result, _terminal_width()))
+        session.write(views.render(row.name, args, result, session.width, color=session.color))
     return ExitStatus.OK
-
-
-def _terminal_width() -> int | None:
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or None
-    except (OSError, ValueError):
-        return None  # not a terminal
-
-
-def _write(text: str) -> None:
-    """Write to standard output and see it out. A reader that has had enough (`| head`) is no error."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a locale that lacks a name's letters
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _abandon_stdout()
-    except OSError as fault:
-        _abandon_stdout()
-        raise ControlError(ExitStatus.ERROR, f"cannot write the answer: {fault.strerror}") from None
-
-
-def _abandon_stdout() -> None:
-    """Lead what is still in the buffer nowhere, or the interpreter would complain about it at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

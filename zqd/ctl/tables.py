@@ -1,7 +1,7 @@
-"""Answers laid out for people: tables that line up, times with their units, nothing that could upset a terminal.
+"""Values and tables for people: columns that line up, times with their units, nothing that could upset a terminal.
 
-Pure: takes what `--json` would print and returns text. A command without a view of its own here is laid out by the shape of its
-result, so a new row of COMMANDS can be used at once. Called by `zqd.ctl.program`.
+Pure: takes what `--json` would print and returns text; knows no command. Called by `zqd.ctl.views`, and by the commands that
+run in zqctl itself.
 """
 
 from __future__ import annotations
@@ -10,13 +10,27 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from zqd.control.inquiries import REQUESTS_SHOWN
-
 Row = Mapping[str, Any]
 
 GAP = 2
 NARROWEST = 8
 """A column of text is never clipped to less than this, however narrow the terminal is."""
+
+GREEN, YELLOW, RED = "32", "33", "31"
+COLORS = {
+    **dict.fromkeys(("running", "active", "idle", "busy", "in flight"), GREEN),
+    **dict.fromkeys(("paused", "draining", "drained", "stopping", "warning"), YELLOW),
+    **dict.fromkeys(("quarantined", "stalled", "lost", "failed", "error", "critical"), RED),
+}
+"""The words that are coloured, with their code of ECMA-48 (SGR)."""
+
+
+class Paper(NamedTuple):
+    """What is written on."""
+
+    width: int | None = None
+    """The columns of the terminal; None where there is none, and nothing is clipped."""
+    color: bool = False
 
 
 # Values ---------------------------------------------------------------------------------------------------------------
@@ -34,6 +48,12 @@ def plain(value: object) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def paint(text: str, word: object) -> str:
+    """Return `text` in the colour that `word` has, as it is if that has none."""
+    code = COLORS.get(word) if isinstance(word, str) else None
+    return f"\x1b[{code}m{text}\x1b[0m" if code else text
 
 
 def duration(seconds: Any) -> str:
@@ -119,8 +139,10 @@ class Column(NamedTuple):
         return all(map(_is_number, known)) if known else self.show is not plain
 
 
-def table(columns: Sequence[Column], rows: Sequence[Row], width: int | None = None) -> str:
-    """Lay `rows` out under the headings.
+def table(
+    columns: Sequence[Column], rows: Sequence[Row], width: int | None = None, color: bool = False
+) -> str:
+    """Lay `rows` out under the headings; with `color` the words of COLORS that are a row's state have theirs.
 
     To fit a terminal of `width` columns first the optional columns go, from the last one on, then the longest texts are
     clipped, never the numbers.
@@ -139,9 +161,16 @@ def table(columns: Sequence[Column], rows: Sequence[Row], width: int | None = No
     right = [column.is_quantity(values) for column, values in zip(columns, columns_of_values, strict=True)]
     if width is not None:
         _shrink(widths, [at for at, is_right in enumerate(right) if not is_right], width)
-    return "".join(
-        (" " * GAP).join(map(_fit, line, widths, right)).rstrip() + "\n" for line in zip(*texts, strict=True)
-    )
+    states = [at for at, column in enumerate(columns) if column.key == "state"] if color else []
+    return "".join(_line(line, widths, right, states) for line in zip(*texts, strict=True))
+
+
+def _line(texts: Sequence[str], widths: Sequence[int], right: Sequence[bool], states: Sequence[int]) -> str:
+    cells = list(map(fit, texts, widths, right))
+    for at in states:
+        word = cells[at].rstrip()
+        cells[at] = paint(word, texts[at]) + cells[at][len(word) :]
+    return (" " * GAP).join(cells).rstrip() + "\n"
 
 
 def _excess(widths: Sequence[int], width: int) -> int:
@@ -159,11 +188,12 @@ def _shrink(widths: list[int], texts: list[int], width: int) -> None:
         excess -= 1
 
 
-def _fit(text: str, width: int, right: bool) -> str:
+def fit(text: str, width: int, right: bool = False) -> str:
+    """Return `text` in exactly `width` columns, filled up on the right or on the left, or clipped."""
     if _width(text) > width:
-        while _width(text) > width - 1:
+        while text and _width(text) > width - 1:
             text = text[:-1]
-        text += "…"
+        text += "…" if width > 0 else ""
     padding = " " * (width - _width(text))
     return padding + text if right else text + padding
 
@@ -176,196 +206,3 @@ def _width(text: str) -> int:
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text
     )
-
-
-# Views ----------------------------------------------------------------------------------------------------------------
-
-QUEUE = Column("QUEUE", "name")
-
-NOW = (
-    QUEUE,
-    Column("STATE", "state"),
-    Column("WORKERS", "workers"),
-    Column("IDLE", "idle_workers"),
-    Column("CLIENTS", "clients"),
-    Column("QUEUED", "queued"),
-    Column("IN FLIGHT", "in_flight"),
-    Column("OLDEST WAIT", "oldest_wait_s", duration),
-    Column("RECEIVED/S", "received_per_s", rate, optional=True),
-    Column("REPLIED/S", "replied_per_s", rate, optional=True),
-)
-SINCE_START = (
-    QUEUE,
-    Column("RECEIVED", "received"),
-    Column("REPLIED", "replied"),
-    Column("FAILED", "failed"),
-    Column("DROPPED", "dropped"),
-    Column("RETRIED", "retried"),
-    Column("ORPHANED", "orphaned"),
-    Column("LATE", "late"),
-    Column("MALFORMED", "malformed"),
-)
-LATENCIES = (
-    QUEUE,
-    *(
-        Column(f"{heading} {quantile.upper()}", f"{key}.{quantile}", latency, quantile == "p90")
-        for heading, key in (("WAIT", "wait_ms"), ("RUN", "run_ms"))
-        for quantile in ("p50", "p90", "p99", "max")
-    ),
-)
-ENDPOINTS = (QUEUE, Column("FRONTEND", "frontend"), Column("BACKEND", "backend"))
-WORKERS = (
-    Column("ID", "id"),
-    Column("NAME", "name"),
-    Column("QUEUE", "queue"),
-    Column("ADDRESS", "address"),
-    Column("PID", "pid"),
-    Column("STATE", "state"),
-    Column("IN FLIGHT", "in_flight"),
-    Column("OLDEST", "oldest_s", duration),
-    Column("REPLIED", "replied"),
-    Column("REPLIES/S", "replied_per_s", rate, optional=True),
-    Column("BUSY", "busy", percent, optional=True),
-    Column("CONNECTED", "connected_s", duration),
-)
-CLIENTS = (
-    Column("ID", "id"),
-    Column("NAME", "name"),
-    Column("QUEUE", "queue"),
-    Column("ADDRESS", "address"),
-    Column("STATE", "state"),
-    Column("QUEUED", "queued"),
-    Column("IN FLIGHT", "in_flight"),
-    Column("OLDEST", "oldest_s", duration),
-    Column("RECEIVED", "received"),
-    Column("REPLIED", "replied"),
-    Column("CONNECTED", "connected_s", duration),
-)
-
-REQUESTS = (
-    Column("ID", "id"),
-    Column("QUEUE", "queue"),
-    Column("STATE", "state"),
-    Column("AGE", "age_s", duration),
-    Column("ATTEMPTS", "attempts"),
-    Column("CLIENT", "client"),
-    Column("WORKER", "worker"),
-    Column("SIZE", "size", size),
-)
-
-
-def render(command: str, args: Row, result: Any, width: int | None = None) -> str:
-    """Return the text for a command's result, each line ended; `width` is the terminal's, None if there is none."""
-    view = VIEWS.get(command, _by_shape)
-    return view(result, args, width)
-
-
-def _status(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001 - every view has this form
-    heading = (
-        f"zqd {plain(result['version'])}, pid {plain(result['pid'])}, {plain(result['state'])},"
-        f" up {duration(result['uptime_s'])}\n"
-    )
-    return "\n".join([heading, *_queue_tables((NOW, SINCE_START, LATENCIES), result["queues"], width)])
-
-
-def _queues(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
-    return "\n".join(_queue_tables((ENDPOINTS, NOW, SINCE_START, LATENCIES), result, width))
-
-
-def _queue_tables(tables: Sequence[Sequence[Column]], queues: Sequence[Row], width: int | None) -> list[str]:
-    """Tables with a row a queue, and a sentence for each queue that has one."""
-    sentences = [
-        f"{plain(row['name'])}: {plain(row['saturation'])}\n" for row in queues if row.get("saturation")
-    ]
-    return [
-        *(table(columns, queues, width) for columns in tables),
-        *(["".join(sentences)] if sentences else []),
-    ]
-
-
-def _workers(result: Any, args: Row, width: int | None) -> str:
-    return table(WORKERS, result, width) if result else _nobody("workers", args)
-
-
-def _clients(result: Any, args: Row, width: int | None) -> str:
-    return table(CLIENTS, result, width) if result else _nobody("clients", args)
-
-
-def _requests(result: Any, args: Row, width: int | None) -> str:
-    if not result:
-        queue = args.get("queue")
-        return "no requests wait or are in flight" + (f" in queue {plain(queue)}" if queue else "") + "\n"
-    limit = args.get("limit", REQUESTS_SHOWN)
-    more = f"the oldest {limit}, there may be more: --limit N\n" if len(result) >= limit else ""
-    return table(REQUESTS, result, width) + more
-
-
-def _nobody(who: str, args: Row) -> str:
-    queue = args.get("queue")
-    return f"no {who} connected" + (f" to queue {plain(queue)}" if queue else "") + "\n"
-
-
-def _ping(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
-    return f"zqd answers, pid {plain(result['pid'])}\n"
-
-
-def _version(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
-    return f"zqd {plain(result['version'])}, control protocol {plain(result['protocol'])}\n"
-
-
-def _state(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
-    """What pause, drain and resume have come to: a queue's state, or a worker's."""
-    return (_worker_in_words(result) if "id" in result else _queue_in_words(result)) + "\n"
-
-
-def _waited(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
-    return "".join(f"{_queue_in_words(row, workers=True)}\n" for row in result["queues"])
-
-
-def _queue_in_words(row: Row, *, workers: bool = False) -> str:
-    count = f", {plain(row['workers'])} worker{'s' * (row['workers'] != 1)}" if workers else ""
-    work = f"{plain(row['queued'])} queued, {plain(row['in_flight'])} in flight"
-    return f"queue {plain(row['name'])}: {plain(row['state'])}{count}, {work}"
-
-
-def _worker_in_words(row: Row) -> str:
-    name = f" ({plain(row['name'])})" if row["name"] else ""
-    holds = "" if row["state"] == "gone" else f", holds {plain(row['in_flight'] or 'nothing')}"
-    return f"worker {plain(row['id'])}{name}: {plain(row['state'])}{holds}"
-
-
-def _kicked(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
-    return f"kicked {plain(result['kicked'])}\n"
-
-
-def _cancelled(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
-    return f"cancelled {plain(result['cancelled'])}\n"
-
-
-def _by_shape(result: Any, args: Row, width: int | None) -> str:  # noqa: ARG001
-    """A list of objects is a table, an object a line for each key, anything else a line."""
-    if isinstance(result, Mapping):
-        return "".join(f"{plain(key)}: {plain(value)}\n" for key, value in result.items())
-    if isinstance(result, list) and result and all(isinstance(row, Mapping) for row in result):
-        keys = dict.fromkeys(key for row in result for key in row)
-        return table([Column(plain(key).replace("_", " ").upper(), key) for key in keys], result, width)
-    if isinstance(result, list):
-        return "".join(f"{plain(item)}\n" for item in result) or "none\n"
-    return f"{plain(result)}\n" if result is not None else ""
-
-
-VIEWS: dict[str, Callable[[Any, Row, int | None], str]] = {
-    "status": _status,
-    "queues": _queues,
-    "workers": _workers,
-    "clients": _clients,
-    "ping": _ping,
-    "version": _version,
-    "requests": _requests,
-    "pause": _state,
-    "drain": _state,
-    "resume": _state,
-    "kick": _kicked,
-    "cancel": _cancelled,
-    "wait": _waited,
-}

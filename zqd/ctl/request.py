@@ -1,0 +1,200 @@
+"""`zqctl request`: send one request, as any client does, and print its reply and how long it took.
+
+The reply goes to standard output as it is, the time to standard error. Knows the wire as a client knows it (zqd(7), rules
+14 and 25), and from zqd only where the queue's clients connect. Called by `zqd.ctl.local`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import time
+from typing import Any, NamedTuple
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from zqd.ctl.connection import ControlError, ExitStatus
+from zqd.ctl.local import Session
+from zqd.errors import ZqdError
+
+PROTOCOL = b"zqd/1"
+MARK = b"status="
+LOOK = 0.5  # seconds in which a new connection shows what is wrong with it
+
+_DECISIVE = {
+    zmq.EVENT_HANDSHAKE_SUCCEEDED,
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+    zmq.EVENT_DISCONNECTED,
+    zmq.EVENT_CONNECT_RETRIED,
+}
+
+
+class Outcome(NamedTuple):
+    """What came of one request: the reply's frames, or why there is none."""
+
+    frames: list[bytes]
+    failure: str
+
+
+def run(session: Session, args: dict[str, Any]) -> int:
+    """Send it, wait, print; status 1 where it failed."""
+    body = sys.stdin.buffer.read() if args["body"] == "-" else args["body"].encode()
+    endpoint = frontend(session, args["queue"], args["endpoint"])
+    keys = Keys.of(args)
+    context = zmq.Context[zmq.Socket[bytes]](1)
+    try:
+        began = time.monotonic()
+        outcome = _ask(connect(context, endpoint, keys), endpoint, body, session.timeout)
+        seconds = time.monotonic() - began
+    finally:
+        context.destroy(linger=0)
+    if session.json:
+        session.write(json.dumps(_row(endpoint, outcome, seconds), indent=2) + "\n")
+    elif not outcome.failure:
+        _print(b"\n".join(outcome.frames))
+        sys.stderr.write(
+            f"{sum(map(len, outcome.frames))} bytes in {seconds * 1000:.1f} ms from {endpoint}\n"
+        )
+    if outcome.failure and not session.json:
+        raise ControlError(ExitStatus.ERROR, f"{outcome.failure} (after {seconds * 1000:.1f} ms)")
+    return ExitStatus.ERROR if outcome.failure else ExitStatus.OK
+
+
+def frontend(session: Session, queue: str | None, endpoint: str | None) -> str:
+    """Where to send requests: `endpoint`, or where zqd says that clients of `queue` connect. Raises `ControlError`."""
+    if endpoint is not None:
+        if queue is not None:
+            raise ControlError(
+                ExitStatus.USAGE, "--queue and --endpoint name the same thing: give one of them"
+            )
+        return endpoint
+    rows = session.ask("queues", **({} if queue is None else {"queue": queue}))
+    if len(rows) > 1:
+        names = ", ".join(row["name"] for row in rows)
+        raise ControlError(ExitStatus.USAGE, f"which queue? --queue is one of {names}")
+    if not rows[0]["frontend"]:
+        raise ControlError(ExitStatus.ERROR, f"queue {rows[0]['name']} has no frontend: it is stopping")
+    chosen: str = rows[0]["frontend"][0]
+    return chosen.replace("tcp://0.0.0.0:", "tcp://127.0.0.1:").replace("tcp://[::]:", "tcp://[::1]:")
+
+
+class Keys(NamedTuple):
+    """CURVE keys of a connection, each 40 characters; `server` is empty for a connection without."""
+
+    server: bytes = b""
+    public: bytes = b""
+    secret: bytes = b""
+
+    @staticmethod
+    def of(args: dict[str, Any]) -> Keys:
+        """As --server-key and --curve-secret say. Raises `ControlError`."""
+        server, mine = args["server_key"], args["curve_secret"]
+        if server is None:
+            if mine is not None:
+                raise ControlError(ExitStatus.USAGE, "--curve-secret needs --server-key, the key of zqd")
+            return Keys()
+        from zqd.keys import load_public, load_secret, z85_encode
+
+        try:
+            theirs = z85_encode(load_public(server)).encode()
+            if mine is None:
+                return Keys(theirs, *zmq.curve_keypair())
+            pair = load_secret(os.path.abspath(mine))  # a bare name would be a credential's
+        except ZqdError as error:
+            raise ControlError(ExitStatus.USAGE, str(error)) from None
+        return Keys(theirs, z85_encode(pair.public).encode(), z85_encode(pair.secret).encode())
+
+
+def connect(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, keys: Keys) -> zmq.Socket[bytes]:
+    """A DEALER that is connecting. Raises `ControlError` where that is no endpoint."""
+    sock = context.socket(zmq.DEALER)
+    sock.setsockopt(zmq.LINGER, 0)
+    sock.setsockopt(zmq.IPV6, 1)
+    if keys.server:
+        sock.curve_serverkey, sock.curve_publickey, sock.curve_secretkey = keys
+    try:
+        sock.connect(endpoint)
+    except zmq.ZMQError as fault:
+        raise ControlError(
+            ExitStatus.USAGE,
+            f"{endpoint} is no endpoint ({fault.strerror}): expected tcp://HOST:PORT or ipc://PATH",
+        ) from None
+    return sock
+
+
+def message(body: bytes, timeout: float) -> list[bytes]:
+    """The frames of one request. zqd gives it up when we do; whatever else answers gives the frame back."""
+    options = [PROTOCOL + b" timeout_ms=%d" % max(1, round(timeout * 1000))] if timeout else [PROTOCOL]
+    return [*options, b"", body]
+
+
+def outcome_of(frames: list[bytes]) -> Outcome:
+    """What a reply to a `message` says."""
+    if b"" not in frames:
+        return Outcome([], "the reply has no empty frame: whoever answered is no REP and no zqd")
+    at = frames.index(b"")
+    head, body = frames[:at], frames[at + 1 :]
+    if head and head[0].startswith(PROTOCOL + b" " + MARK):
+        return Outcome([], b" ".join(body).decode("utf-8", "backslashreplace"))
+    return Outcome(body, "")
+
+
+def _ask(sock: zmq.Socket[bytes], endpoint: str, body: bytes, timeout: float) -> Outcome:
+    sock.send_multipart(message(body, timeout))
+    # A little longer than zqd waits: its own words are better than ours.
+    if sock.poll(round((timeout + 1) * 1000) if timeout else None):
+        return outcome_of(sock.recv_multipart())
+    return Outcome([], f"no answer from {endpoint} within {timeout:g} s: {_diagnosis(sock)}")
+
+
+def _diagnosis(sock: zmq.Socket[bytes]) -> str:
+    """Why there is no answer, as far as a connection that is made now can tell (zmq_socket_monitor(3))."""
+    endpoint = sock.getsockopt(zmq.LAST_ENDPOINT)
+    assert isinstance(endpoint, bytes)
+    monitor = sock.get_monitor_socket()
+    sock.disconnect(endpoint)
+    sock.connect(endpoint.rstrip(b"\0").decode())
+    seen: set[int] = set()
+    while not seen & _DECISIVE and monitor.poll(int(LOOK * 1000)):
+        seen.add(recv_monitor_message(monitor)["event"])
+    if zmq.EVENT_HANDSHAKE_SUCCEEDED in seen:
+        return "it is connected, and nobody answers"
+    if zmq.EVENT_HANDSHAKE_FAILED_AUTH in seen:
+        return "this key is not authorized there"
+    if zmq.EVENT_CONNECTED not in seen:
+        return "nobody listens there"
+    if sock.getsockopt(zmq.MECHANISM) == zmq.CURVE:
+        return "the server key is not its key, or it does not use CURVE"
+    return "it refuses the handshake: it may use CURVE, which needs --server-key"
+
+
+def _row(endpoint: str, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    reply = [_text(frame) for frame in outcome.frames]
+    return {
+        "endpoint": endpoint,
+        "ok": not outcome.failure,
+        "reply": reply if not outcome.failure else None,
+        "error": outcome.failure or None,
+        "bytes": sum(map(len, outcome.frames)),
+        "seconds": round(seconds, 6),
+    }
+
+
+def _text(frame: bytes) -> str | dict[str, str]:
+    """A frame in JSON: text where it is text, else its base64."""
+    try:
+        return frame.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(frame).decode()}
+
+
+def _print(reply: bytes) -> None:
+    """The reply's own bytes, and a line's end where a person reads them."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(reply + (b"\n" if sys.stdout.isatty() and not reply.endswith(b"\n") else b""))
+    sys.stdout.buffer.flush()
