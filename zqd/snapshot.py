@@ -49,6 +49,7 @@ def queue_row(device: Device) -> dict[str, Any]:
         "received_per_s": round(received, 3),
         "replied_per_s": round(replied, 3),
         "busy": round(busy, 3),
+        "refused": device.refused,
         "saturation": saturation(queue, busy, oldest_wait),
     }
 
@@ -89,6 +90,7 @@ def worker_rows(device: Device) -> list[dict[str, Any]]:
             "name": worker.name,
             "queue": device.queue.name,
             "address": worker.address,
+            "key": worker.key,
             "pid": worker.pid,
             "unit": worker.unit,
             "handler": worker.handler,
@@ -134,6 +136,7 @@ def client_rows(device: Device) -> list[dict[str, Any]]:
             "id": client.id,
             "queue": device.queue.name,
             "address": client.address,
+            "key": client.key,
             "name": client.name,
             "state": "paused" if client.paused or client.stalled else "active",
             "queued": client.waiting,

@@ -131,6 +131,8 @@ SAMPLES = {
     "name or number": ["", "a"],
     "file mode": ["0600", "0660"],
     "log target": ["stderr", "/log"],
+    "string": ["", "a"],
+    "list of networks": ["", "10.0.0.0/8"],
 }
 
 

@@ -192,7 +192,7 @@ def queue(name: str, *, measured: bool) -> dict[str, Any]:
     """A queue's entry in the status."""
     numbers = (
         *("workers", "idle_workers", "clients", "queued", "in_flight", "received", "replied", "failed"),
-        *("dropped", "retried", "orphaned", "late", "malformed"),
+        *("dropped", "retried", "orphaned", "late", "malformed", "refused"),
     )
     keys = ("p50", "p90", "p99", "max")
     measures = dict(zip(keys, (0.034, 0.25, 1.23, 2500.0), strict=True)) if measured else dict.fromkeys(keys)

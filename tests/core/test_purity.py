@@ -24,6 +24,7 @@ LAYERS: dict[str, int] = {
     "config": 2,
     "endpoints": 2,
     "rundir": 2,
+    "keys": 2,
     # 3: shells
     "control": 3,
     "net": 3,

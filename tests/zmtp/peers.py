@@ -7,8 +7,9 @@ from itertools import pairwise
 
 from zqd.zmtp import handshake
 from zqd.zmtp.connection import Connection, Message, Oversize
-from zqd.zmtp.frames import COMMAND, encode_frame
+from zqd.zmtp.frames import COMMAND, Raw, encode_frame
 from zqd.zmtp.handshake import Cipher, HandshakeError, Mechanism, Null
+from zqd.zmtp.secured import SecuredConnection
 
 LIMIT = 1 << 20  # bytes; the largest message where a test does not say otherwise
 
@@ -62,7 +63,9 @@ def fresh(
     socket_type: bytes = b"ROUTER", limit: int = LIMIT, mechanism: Mechanism | None = None
 ) -> Connection:
     """A connection that has received nothing."""
-    return Connection(mechanism or Null(socket_type), socket_type, limit)
+    if mechanism is None:
+        return Connection(Null(socket_type), socket_type, limit)
+    return SecuredConnection(mechanism, socket_type, limit)
 
 
 def in_traffic(limit: int = LIMIT, minor: int = 1) -> Connection:
@@ -109,15 +112,16 @@ class Xor:
     """A cipher for tests: a mark and the flags before the body, then every byte turned over."""
 
     MARK = 0x5A
+    overhead = 9  # mark, flags, and a header that grows
     _TABLE = bytes(byte ^ 0xA5 for byte in range(256))
 
-    def encode(self, flags: int, body: bytes) -> bytes:
+    def encode(self, flags: int, body: Raw) -> bytes:
         """Secure one frame."""
         return (bytes((self.MARK, flags)) + body).translate(self._TABLE)
 
-    def decode(self, body: bytes) -> tuple[int, bytes]:
+    def decode(self, body: Raw) -> tuple[int, bytes]:
         """Open one frame."""
-        plain = body.translate(self._TABLE)
+        plain = bytes(body).translate(self._TABLE)
         if len(plain) < 2 or plain[0] != self.MARK:
             raise HandshakeError("forged frame")
         return plain[1], plain[2:]
@@ -132,6 +136,8 @@ class XorMechanism:
         self.cipher: Cipher | None = None
         self.complete = False
         self.metadata: dict[bytes, bytes] = {}
+        self.peer_key = b""
+        self.peer_name = ""
         self._socket_type = socket_type
         self._greeted = False
 

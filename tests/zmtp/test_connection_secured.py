@@ -7,20 +7,23 @@ import pytest
 from tests.zmtp import peers
 from tests.zmtp.peers import Xor, XorMechanism, feed, outcome, take_outbox
 from zqd.zmtp import handshake
-from zqd.zmtp.connection import BATCH, Connection
+from zqd.zmtp.connection import ANNOUNCED_FACTOR, BATCH, LARGE
 from zqd.zmtp.frames import COMMAND, MORE, Raw, encode_frame, encode_message
 from zqd.zmtp.opening import Phase
+from zqd.zmtp.secured import SecuredConnection
 
 HELLO = encode_message([b"", b"hello"])
 PARTS = [b"hop", b"", b"x" * 300, b"", b"last"]
 HANDSHAKE = peers.command_frame(b"HELLO") + peers.command_frame(
     b"INITIATE", Xor().encode(0, peers.metadata({b"Socket-Type": b"REQ", b"Identity": b"me"}))
 )
+# Of a frame that is larger by one byte than one that carries a message of 100 bytes can be.
+LONG_HEADER = b"\2" + (101 + Xor.overhead - 9).to_bytes(8, "big")
 
 
-def secured(limit: int = peers.LIMIT) -> Connection:
+def secured(limit: int = peers.LIMIT) -> SecuredConnection:
     """A secured front-end connection in traffic, its outbox taken."""
-    connection = peers.fresh(limit=limit, mechanism=XorMechanism(b"ROUTER"))
+    connection = SecuredConnection(XorMechanism(b"ROUTER"), b"ROUTER", limit)
     assert feed(connection, peers.greeting(mechanism=b"XOR") + HANDSHAKE) == []
     take_outbox(connection)
     return connection
@@ -142,6 +145,80 @@ def test_half_a_secured_message_is_held() -> None:
     assert connection.buffered == 0
 
 
+# Over the limit
+
+
+@pytest.mark.parametrize("piece", [1, 7, 10_000])
+def test_an_oversize_message_is_discarded_and_reported(piece: int) -> None:
+    """Where each frame alone can be opened, the connection goes on as in plain traffic (rule 15)."""
+    bodies = [b"hop", b"", b"x" * 60, b"", b"y" * 60, b"z"]
+    sent = carried_message(b"", b"hello") + carried_message(*bodies) + carried_message(b"", b"hello")
+    connection = secured(limit=100)
+    messages = feed(connection, sent, range(piece, len(sent), piece))
+    assert outcome(messages) == [
+        HELLO,
+        (encode_message([b"hop", b"", b"x"])[:7], len(encode_message(bodies))),
+        HELLO,
+    ]
+    assert (connection.error, connection.buffered) == (None, 0)
+
+
+def test_nothing_of_an_oversize_message_is_held() -> None:
+    """From the frame that passes the limit on."""
+    connection = secured(limit=100)
+    connection.receive(carried(MORE, b"") + carried(MORE, b"x" * 90))
+    assert connection.buffered == 94
+    connection.receive(carried(MORE, b"y" * 90) + carried(MORE, b"z" * 90))
+    assert connection.buffered == 0
+
+
+def test_a_ping_within_an_oversize_message_is_answered() -> None:
+    """Heartbeats go on."""
+    connection = secured(limit=100)
+    sent = carried(MORE, b"") + carried(MORE, b"x" * 99) + carried_command(b"PING", b"\0\0") + carried(0, b"")
+    assert outcome(feed(connection, sent)) == [(b"\x01\x00", 2 + 101 + 2)]
+    assert take_outbox(connection) == carried_command(b"PONG")
+
+
+def test_a_frame_that_cannot_be_opened_ends_the_connection_with_its_oversize() -> None:
+    """Nobody knows whether its message goes on; but that it is too large can still be answered."""
+    connection = secured(limit=100)
+    sent = carried(MORE, b"") + LONG_HEADER
+    assert outcome(feed(connection, sent + bytes(200))) == [(b"\x01\x00", 2 + 101)]
+    assert connection.error == "message of at least 103 bytes (limit 100) in secured traffic"
+
+
+def test_such_a_frame_is_judged_by_its_header() -> None:
+    """None of its body is awaited."""
+    connection = secured(limit=100)
+    assert connection.receive(LONG_HEADER[:8]) == []
+    assert connection.error is None
+    assert connection.receive(LONG_HEADER[8:]) == []
+    assert connection.error is not None
+
+
+def test_the_largest_frame_that_may_carry_a_message_of_the_limit_is_awaited() -> None:
+    """One byte less than that."""
+    connection = secured(limit=100)
+    connection.receive(b"\2" + (100 + Xor.overhead - 9).to_bytes(8, "big"))
+    assert connection.error is None
+
+
+def test_endless_frames_end_the_connection() -> None:
+    """A message that goes on for ever is cut off at the same bound as a plain one."""
+    connection = secured(limit=100)
+    sent = carried(MORE, b"") + carried(MORE, b"x" * 48) * (ANNOUNCED_FACTOR * 2)
+    assert feed(connection, sent, range(1, len(sent))) == []
+    assert connection.error == f"message of {2 + 50 * 32} bytes announced (limit 100)"
+
+
+def test_a_large_message_is_handed_over_whole() -> None:
+    """And the next one starts anew."""
+    connection = secured()
+    sent = carried_message(b"", b"x" * LARGE) + carried_message(b"", b"hello")
+    assert outcome(feed(connection, sent)) == [encode_message([b"", b"x" * LARGE]), HELLO]
+
+
 # Commands
 
 
@@ -171,11 +248,19 @@ def test_our_own_ping_is_carried() -> None:
         (carried_command(b"ERROR", b"\4gone"), "peer gave up: gone"),
         (carried_command(b"PING"), "malformed PING"),
         (carried(COMMAND, b""), "command without a name"),
-        (peers.ping(), "unsecured command in secured traffic"),
-        (b"\x80\x00", "frame with reserved flags 0x80"),
-        (carried_message(b"x" * 60, b"y" * 60), "message of at least 124 bytes (limit 100)"),
-        (encode_frame(b"x" * 99), "message of at least 101 bytes (limit 100) without an envelope"),
-        (encode_frame(b"", MORE) + encode_frame(b"x" * 99), "oversize frame in secured traffic"),
+        (peers.ping(), "unsecured frame (flags 0x04) in secured traffic"),
+        (b"\x80\x00", "unsecured frame (flags 0x80) in secured traffic"),
+        (HELLO, "unsecured frame (flags 0x01) in secured traffic"),
+        (
+            carried_message(b"x" * 60, b"y" * 60),
+            "message of at least 124 bytes (limit 100) without an envelope",
+        ),
+        (carried(0, b"x" * 99), "message of at least 101 bytes (limit 100) without an envelope"),
+        (LONG_HEADER, "message of at least 101 bytes (limit 100) in secured traffic"),
+        (
+            carried(MORE, b"") + b"\2" + b"\xff" * 8,
+            f"message of at least {2**64 + 1} bytes (limit 100) in secured traffic",
+        ),
     ],
 )
 @pytest.mark.parametrize("piece", [1, 10_000])

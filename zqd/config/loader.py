@@ -100,10 +100,10 @@ def _check_endpoints(draft: Draft, names: Sequence[str], whole: bool) -> None:
     first_use: dict[object, str] = {}
     for path, text in _endpoints_in_use(draft, names, whole):
         endpoint = parse_endpoint(text)
-        if not (endpoint.is_loopback or allowed or unknown):
+        if not (endpoint.is_loopback or allowed or unknown or draft.mentions(f"{path}_curve_secret")):
             draft.problems.append(
                 f"{draft.where(path)}: {text} can be reached from other machines, and whoever connects would be "
-                "served; expected a loopback or ipc:// endpoint, or, if that is meant, "
+                f"served; expected {path}_curve_secret, a loopback or ipc:// endpoint, or, if that is meant, "
                 "allow_unauthenticated = true in the configuration or --allow-unauthenticated"
             )
         if text.startswith("tcp://") and text.endswith(":0"):
@@ -117,6 +117,27 @@ def _check_endpoints(draft: Draft, names: Sequence[str], whole: bool) -> None:
                 f"{draft.where(path)}: {text} is already taken by {draft.where(first_use[endpoint])}; "
                 "expected every endpoint once"
             )
+
+
+def _check_keys(draft: Draft, names: Sequence[str]) -> None:
+    """A side with a key says who may connect, and one without has nobody to choose among."""
+    for name in names:
+        for side in _SIDES:
+            secret, keys, anonymous = (
+                f"queues.{name}.{side}_{key}" for key in ("curve_secret", "authorized_keys", "anonymous")
+            )
+            if draft.values.get(secret):
+                if not (draft.values.get(keys) or draft.values.get(anonymous)):
+                    draft.problems.append(
+                        f"{draft.where(secret)}: nobody could connect; expected {keys}, or {anonymous} = true to let "
+                        "everybody in"
+                    )
+            elif not draft.mentions(secret):
+                draft.problems += [
+                    f"{draft.where(path)}: means nothing without a key of zqd's own; expected {secret} as well"
+                    for path in (keys, anonymous)
+                    if draft.values.get(path)
+                ]
 
 
 def _endpoints_in_use(draft: Draft, names: Sequence[str], whole: bool) -> list[tuple[str, str]]:

@@ -19,7 +19,8 @@ class QueueConfig:
     """One queue: its name, its endpoints (canonical text, at least one a side), its settings.
 
     `socket_mode` (None: what the umask leaves), `socket_user` and `socket_group` (a name or a number in text, ""
-    for the process's own) are for its ipc:// endpoints; whether these exist is for whoever binds to find out.
+    for the process's own) are for its ipc:// endpoints; whether these exist is for whoever binds to find out. So it is with
+    the files of the keys of each side, which are named here and read by `zqd.daemon.gates`.
     """
 
     name: str
@@ -29,6 +30,16 @@ class QueueConfig:
     socket_mode: int | None = None
     socket_user: str = ""
     socket_group: str = ""
+    frontend_curve_secret: str = ""
+    frontend_authorized_keys: str = ""
+    frontend_anonymous: bool = False
+    frontend_allow: tuple[str, ...] = ()
+    frontend_deny: tuple[str, ...] = ()
+    backend_curve_secret: str = ""
+    backend_authorized_keys: str = ""
+    backend_anonymous: bool = False
+    backend_allow: tuple[str, ...] = ()
+    backend_deny: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, name: str, values: Mapping[str, Any]) -> QueueConfig:

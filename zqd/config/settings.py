@@ -23,7 +23,9 @@ from zqd.config.values import (
     INT,
     LOG_TARGET,
     MODE,
+    NETWORKS,
     SIZE,
+    TEXT,
     Kind,
     Value,
     format_duration,
@@ -146,6 +148,31 @@ def _queue(
     )
 
 
+def _entry(side: str, peers: str) -> tuple[Setting, ...]:
+    """The rows about who may connect at one side of a queue."""
+    rows: tuple[tuple[str, Kind, Value, str], ...] = (
+        (
+            "curve_secret",
+            TEXT,
+            "",
+            f"The key by which zqd proves itself to {peers}, who then need keys too: a file, or a credential's name.",
+        ),
+        (
+            "authorized_keys",
+            TEXT,
+            "",
+            f"The public keys of {peers} that may connect: a directory of certificates, or a file with one in a line.",
+        ),
+        ("anonymous", BOOL, False, f"Whether {peers} with any other key may connect too."),
+        ("allow", NETWORKS, (), f"The addresses from which {peers} may connect; none: from everywhere."),
+        ("deny", NETWORKS, (), f"The addresses from which {peers} may not connect."),
+    )
+    return tuple(
+        Setting(key=f"{side}_{key}", kind=kind, default=default, help=text, scope="queue")
+        for key, kind, default, text in rows
+    )
+
+
 # After those of its sockets, rows of a queue stand in the order of the fields of QueueSettings.
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -249,6 +276,8 @@ SETTINGS: tuple[Setting, ...] = (
         help="The group of the queue's ipc:// sockets, by name or number; empty: that of the process.",
         scope="queue",
     ),
+    *_entry("frontend", "clients"),
+    *_entry("backend", "workers"),
     _queue(
         "prefetch",
         INT,
@@ -289,6 +318,16 @@ SETTINGS: tuple[Setting, ...] = (
     _queue("max_clients", INT, "Client connections at once; 0: as many as files can be open."),
     _queue("max_workers", INT, "Worker connections at once; 0: as many as files can be open."),
     _queue("max_unsent", SIZE, "Unread bytes of replies at which a client is not served; 0: no bound."),
+    _queue(
+        "max_handshakes",
+        INT,
+        "Connections from other machines that may be in their handshake at once; 0: no bound.",
+    ),
+    _queue(
+        "handshake_rate",
+        INT,
+        "New connections a second that one address of another machine may make; 0: no bound.",
+    ),
     _queue(
         "overload",
         CHOICE,

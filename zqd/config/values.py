@@ -10,6 +10,7 @@ what is expected: that is the setting's to say.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 import shlex
@@ -217,6 +218,25 @@ def parse_words_text(text: str) -> tuple[str, ...]:
         raise ValueError(f"{shown(text)}: {error}") from None
 
 
+def parse_networks(value: object) -> tuple[str, ...]:
+    """The canonical texts of addresses and networks; none is fine."""
+    if not isinstance(value, list | tuple):
+        raise _not(value, "a list of networks")
+    return tuple(map(_parse_network, value))
+
+
+def parse_networks_text(text: str) -> tuple[str, ...]:
+    """The canonical texts of comma-separated addresses and networks."""
+    return parse_networks([part.strip() for part in text.split(",") if part.strip()])
+
+
+def _parse_network(value: object) -> str:
+    try:
+        return str(ipaddress.ip_network(value if isinstance(value, str) else shown(value)))
+    except ValueError:
+        raise _not(value, "an address or a network (no bit set behind its prefix)") from None
+
+
 def parse_mode(value: object) -> int:
     """A file mode from octal digits, "0660" or "660"; a number is one already (TOML's 0o660)."""
     if isinstance(value, str):
@@ -319,6 +339,14 @@ ACCOUNT = Kind(
     parse_account,
     parse_account,
     toml_string,
+)
+NETWORKS = Kind(
+    "list of networks",
+    "",
+    'a list of addresses and networks such as ["10.0.0.0/8", "192.0.2.7"]',
+    parse_networks,
+    parse_networks_text,
+    _list_to_toml,
 )
 WORDS = Kind(
     "list of strings",

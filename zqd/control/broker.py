@@ -22,8 +22,8 @@ class Broker(Protocol):
 
         `version, pid, state, uptime_s, queues`, the last a list of `name, state (running, paused, draining, drained, stopping
         or stopped), frontend: [endpoint], backend: [endpoint], workers, idle_workers, clients, queued, in_flight`; since the
-        start `received, replied, failed, dropped, retried, orphaned, late, malformed, since_start: {wait_ms, run_ms}`; over
-        the last minute `wait_ms, run_ms` (each {p50, p90, p99, max}), `received_per_s, replied_per_s, busy` (how much of it
+        start `received, replied, failed, dropped, retried, orphaned, late, malformed, refused` (connections) and `since_start:
+        {wait_ms, run_ms}`; over the last minute `wait_ms, run_ms` (each {p50, p90, p99, max}), `received_per_s, replied_per_s, busy` (how much of it
         the workers ran requests, 0 to 1); `oldest_wait_s`, and `saturation`, a sentence for people. Of the daemon also
         `log_level, config: [file that was read], sockets: {control, status, events: path or None}, descriptors: {limit, used
         (by clients and workers), reserve (kept from them)}`.

@@ -52,6 +52,8 @@ class Outputs:
                 told["address"] = value.address
                 if value.name:
                     told["name"] = value.name
+                if value.key:
+                    told["key"] = value.key
             else:
                 told[key] = value
         self.notices.append((event, told))

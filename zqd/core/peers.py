@@ -16,7 +16,7 @@ from zqd.zmtp.frames import Raw
 class Peer:
     """What clients and workers have in common."""
 
-    __slots__ = ("address", "gone", "joined", "name", "number", "outbox", "replied")
+    __slots__ = ("address", "gone", "joined", "key", "name", "number", "outbox", "replied")
 
     prefix = ""
 
@@ -27,6 +27,8 @@ class Peer:
         self.name = name
         """Its routing id where it has one, else empty."""
         self.joined = joined
+        self.key = ""
+        """The name of the key by which it was let in, empty without CURVE."""
         self.gone = False
         """Its connection has ended, or is being ended: nothing more is sent to it."""
         self.replied = 0

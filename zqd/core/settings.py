@@ -35,6 +35,8 @@ class QueueSettings:
     max_clients: int = 0
     max_workers: int = 0
     max_unsent: int = 64 << 20
+    max_handshakes: int = 256  # half-open connections from beyond loopback
+    handshake_rate: int = 100  # new connections a second from one address beyond loopback
     # What to do when
     overload: str = "wait"  # or "reject"
     on_failure: str = "error"  # or "drop"

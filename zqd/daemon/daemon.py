@@ -19,6 +19,7 @@ from zqd.control.publisher import Publisher
 from zqd.control.server import ControlServer
 from zqd.control.waiters import Waiters
 from zqd.daemon.desk import Desk
+from zqd.daemon.gates import gates
 from zqd.daemon.service import Service
 from zqd.daemon.sockets import ROLES, SIDES, Sockets
 from zqd.errors import UnavailableError
@@ -88,9 +89,11 @@ class Daemon:
                     f"only {self.limit} files can be open (ulimit -n): at least {least} are needed"
                 )
             self._cleanup.callback(self._close_devices)
+            guards = gates(self.config.queues)
             for queue in self.config.queues:
                 device = self.add(queue)
                 for side in SIDES:
+                    device.guard(side, guards[queue.name, side])
                     for listener in self.sockets.of_queue(queue, side):
                         device.listen(side, listener)
             for role in ROLES:

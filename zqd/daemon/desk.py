@@ -51,7 +51,11 @@ class Desk:
                 "used": daemon.room.used,
                 "reserve": daemon.limit - daemon.room.limit,
             },
-            "queues": [queue_row(device) for device in daemon.devices],
+            "queues": [
+                # One that a reload has removed may have a successor of its name, which is meant by that name.
+                queue_row(device)
+                for device in sorted(daemon.devices, key=lambda device: device.stopping)
+            ],
         }
 
     def workers(self) -> list[dict[str, Any]]:
@@ -181,7 +185,7 @@ class Desk:
         return [device.queue for device in self._daemon.devices]
 
     def _queue(self, name: str) -> Queue:
-        return self._daemon.device(name).queue
+        return [queue for queue in self._queues() if queue.name == name][-1]  # the last one that was added
 
     def _workers_of_id(self, worker: str) -> list[tuple[Queue, Worker]]:
         return [(queue, found) for queue in self._queues() for found in queue.workers if found.id == worker]

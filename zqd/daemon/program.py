@@ -18,6 +18,7 @@ from typing import NoReturn
 from zqd import __version__
 from zqd.config import Config, describe, load
 from zqd.daemon.daemon import Daemon
+from zqd.daemon.gates import gates
 from zqd.daemon.service import Service
 from zqd.daemon.signals import signals_to
 from zqd.daemon.sockets import Sockets
@@ -40,6 +41,7 @@ def run(argv: list[str] | None = None) -> int:
 
         config = load_anew()
         if arguments.check_config:
+            gates(config.queues)
             print("the configuration is good")
         elif arguments.print_config:
             print(describe(config), end="")

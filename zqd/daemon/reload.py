@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from zqd.config import Config, QueueConfig
 from zqd.config.changes import Changes, compare, settle
-from zqd.daemon.sockets import SIDES, Place, access, bind_all, wanted
-from zqd.endpoints import Listener
+from zqd.daemon.gates import gates
+from zqd.daemon.sockets import SIDES, Place, access, wanted
+from zqd.endpoints import Listener, bind, parse
 from zqd.errors import ZqdError
 from zqd.logs import reopen, set_level
 
@@ -64,13 +65,14 @@ class _Plan:
         needed = [wish for wish in wishes if wish not in had]
         self._moves = self._find_moves(needed)
         self._listeners: dict[Wish, Listener] = {}
+        self._gates = gates(new.queues)  # key files are read anew at every reload
         queues = {queue.name: queue for queue in new.queues}
         try:
             for queue in new.queues:
                 access(queue).owner()
             for place, endpoint in needed:
                 if (place, endpoint) not in self._moves:
-                    (listener,) = bind_all([endpoint], access(queues[place[0]]))
+                    listener = bind(parse(endpoint), access(queues[place[0]]))
                     self._listeners[place, endpoint] = listener
         except ZqdError:
             for listener in self._listeners.values():
@@ -95,6 +97,7 @@ class _Plan:
         for queue in new.queues:
             device = daemon.add(queue) if queue.name in added else daemon.device(queue.name)
             for side_name in SIDES:
+                device.guard(side_name, self._gates[queue.name, side_name])
                 for listener in self._of_place((queue.name, side_name)):
                     device.listen(side_name, listener)
             device.adopt(queue)

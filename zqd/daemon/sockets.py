@@ -5,7 +5,7 @@ A side whose socket was passed does not bind its endpoints. Layer 4. Called by: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from zqd.config import Config, QueueConfig
@@ -30,19 +30,22 @@ class Sockets:
         self.adopted: set[Place] = set()
         """The sides that listen at passed sockets, whatever the configuration says."""
 
-    def of_queue(self, queue: QueueConfig, side: str) -> list[Listener]:
-        """Listeners for one side at the start; UnavailableError where one cannot be had."""
-        listeners = [adopt(sock) for name in self._names(queue, side) for sock in self._passed.claim(name)]
-        if listeners:
-            self.adopted.add((queue.name, side))
-            return listeners
-        return bind_all(wanted(queue, side), access(queue))
+    def of_queue(self, queue: QueueConfig, side: str) -> Iterator[Listener]:
+        """Listeners for one side at the start, one by one: each is its taker's; UnavailableError where the next cannot be had."""
+        for name in self._names(queue, side):
+            for sock in self._passed.claim(name):
+                self.adopted.add((queue.name, side))
+                yield adopt(sock)
+        if (queue.name, side) not in self.adopted:
+            for endpoint in wanted(queue, side):
+                yield bind(parse(endpoint), access(queue))
 
-    def of_role(self, config: Config, role: str) -> list[Listener]:
-        """Listeners for one of ROLES; UnavailableError where one cannot be had."""
-        listeners = [adopt(sock) for sock in self._passed.claim(role)]
-        if listeners:
-            return listeners
+    def of_role(self, config: Config, role: str) -> Iterator[Listener]:
+        """The same for one of ROLES."""
+        passed = self._passed.claim(role)
+        if passed:
+            yield from map(adopt, passed)
+            return
         named: str | None = getattr(config, role)
         if named is None:
             control = Path(
@@ -50,7 +53,7 @@ class Sockets:
             )
             named = f"ipc://{control if role == 'control' else beside(control, role)}"
         group = config.control_group if role == "control" else ""
-        return bind_all([named], Access(MODES[role], group=group))
+        yield bind(parse(named), Access(MODES[role], group=group))
 
     def check(self, config: Config) -> None:
         """Raise UnavailableError if a socket was passed that nobody has asked for."""
@@ -76,18 +79,6 @@ def wanted(queue: QueueConfig, side: str) -> tuple[str, ...]:
 def access(queue: QueueConfig) -> Access:
     """Who may connect to a queue's ipc endpoints."""
     return Access(queue.socket_mode, queue.socket_user, queue.socket_group)
-
-
-def bind_all(endpoints: Sequence[str], who: Access) -> list[Listener]:
-    """Listen at each of these, or at none; UnavailableError says which one cannot be had."""
-    listeners: list[Listener] = []
-    try:
-        listeners.extend(bind(parse(endpoint), who) for endpoint in endpoints)
-    except BaseException:
-        for listener in listeners:
-            listener.close()
-        raise
-    return listeners
 
 
 def path_of(listeners: Sequence[Listener]) -> str | None:

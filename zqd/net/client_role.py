@@ -32,6 +32,7 @@ class ClientRole:
         """The queue knows it from now on."""
         link = self._link
         self.client = Client(link.number, link.address, name_of(link.connection.identity), link.loop.now)
+        self.client.key = link.connection.mechanism.peer_name
         self._queue.join_client(self.client)
         return self.client
 

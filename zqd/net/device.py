@@ -6,8 +6,11 @@ Called by: `daemon`, one device for each configured queue.
 
 from __future__ import annotations
 
+import os
 import socket
+from collections import deque
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from zqd.config import QueueConfig
 from zqd.core.outputs import Ending
@@ -16,13 +19,18 @@ from zqd.core.queue import Queue
 from zqd.core.reload import adopt
 from zqd.endpoints import Listener
 from zqd.net.client_role import ClientRole
+from zqd.net.gate import Gate, is_loopback
 from zqd.net.link import LINGER, Link, Stage
 from zqd.net.loop import Loop
 from zqd.net.side import Notify, Room, Side
 from zqd.net.worker_role import WorkerRole
 from zqd.stats import Rates
-from zqd.zmtp.connection import Connection
-from zqd.zmtp.handshake import Null
+
+if TYPE_CHECKING:
+    from zqd.zmtp.curve import CurveServer
+
+COOKIE_LIFETIME = 60.0  # seconds, as in `zqd.zmtp.curve`, which is not imported for those who do without
+LONGEST_WAIT = 86400.0  # seconds until keys are looked at again
 
 
 class Device:
@@ -44,12 +52,16 @@ class Device:
         self.config = config
         self.queue = Queue(config.name, settings, boot)
         self.fault = on_fault
+        self.gates = {"frontend": Gate(), "backend": Gate()}
+        self.refused = 0
+        """Connections that were ended in their handshake, or before it, or because they broke the protocol."""
         self.frontend = Side("frontend", loop, room, settings.max_clients, self._client_connected, self._tell)
         self.backend = Side("backend", loop, room, settings.max_workers, self._worker_connected, self._tell)
         self._numbers = numbers
         self._notify = notify
         self.rates = Rates(loop.now, self.queue.ledger.rising())
         self._links: dict[int, Link] = {}
+        self._handshakes: deque[Link] = deque()  # from beyond loopback, oldest first; the first may be over
         self.stopping = False
         """`stop` was called."""
 
@@ -81,20 +93,92 @@ class Device:
             if link.peer is not None:
                 link.role.adopt()
 
+    def guard(self, side: str, gate: Gate) -> None:
+        """Let peers in by this gate from now on; whom it would not let in has to go."""
+        self.gates[side] = gate
+        for link in self._links_of(side):
+            if link.peer is None and gate.curve is not None:
+                link.lost("the keys have changed during the handshake")
+        self._examine(side)
+        if gate.curve is not None:
+            self._rotate_later(gate.curve)
+
+    def _examine(self, side: str) -> None:
+        """Close the connections of those who may not stay, now and whenever a key expires."""
+        gate = self.gates[side]
+        for link in self._links_of(side):
+            reason = None if link.peer is None else gate.still_admits(link.connection.mechanism)
+            if reason is not None:
+                self.note("peer.refused", link=link, reason=reason)
+                link.lost("it may not stay")
+        expiry = None if gate.curve is None else gate.curve.guard.next_expiry()
+        if expiry is not None:
+            self.loop.call_at(
+                self.loop.now + min(expiry + 0.01, LONGEST_WAIT), lambda: self._examine_again(side, gate)
+            )
+
+    def _examine_again(self, side: str, gate: Gate) -> None:
+        if self.gates[side] is gate and not self.done:
+            self._examine(side)
+
+    def _rotate_later(self, curve: CurveServer) -> None:
+        """A cookie is good for a while only (RFC 26)."""
+
+        def rotate() -> None:
+            if not self.done and any(gate.curve is curve for gate in self.gates.values()):
+                curve.rotate(os.urandom(32))
+                self._rotate_later(curve)
+
+        self.loop.call_at(self.loop.now + COOKIE_LIFETIME, rotate)
+
+    def _links_of(self, side: str) -> list[Link]:
+        role = ClientRole if side == "frontend" else WorkerRole
+        return [link for link in self._links.values() if isinstance(link.role, role)]
+
     def _client_connected(self, sock: socket.socket, address: str) -> None:
-        link = self._link(sock, address, b"ROUTER")
-        self._begin(link, ClientRole(link, self.queue), self.frontend)
+        link = self._link(self.frontend, sock, address, b"ROUTER")
+        if link is not None:
+            self._begin(link, ClientRole(link, self.queue), self.frontend)
 
     def _worker_connected(self, sock: socket.socket, address: str) -> None:
-        link = self._link(sock, address, b"DEALER")
-        self._begin(link, WorkerRole(link, self.queue), self.backend)
+        link = self._link(self.backend, sock, address, b"DEALER")
+        if link is not None:
+            self._begin(link, WorkerRole(link, self.queue), self.backend)
 
-    def _link(self, sock: socket.socket, address: str, socket_type: bytes) -> Link:
-        connection = Connection(Null(socket_type), socket_type, self.queue.settings.max_message_size)
+    def _link(self, side: Side, sock: socket.socket, address: str, socket_type: bytes) -> Link | None:
+        """A link for a peer that the side's gate lets in; one that it does not is closed."""
+        gate = self.gates[side.name]
+        reason = gate.refusal(address, self.loop.now)
+        if reason is not None:
+            sock.close()
+            self.refused += 1
+            self._tell("peer.refused", {"side": side.name, "address": address, "reason": reason})
+            return None
+        self._make_room_for_handshake(address)
+        connection = gate.connection(socket_type, self.queue.settings.max_message_size)
         return Link(self, sock, address, next(self._numbers), connection)
+
+    def _make_room_for_handshake(self, address: str) -> None:
+        """At `max_handshakes` the one that has taken the longest goes: a handshake that is meant takes no time."""
+        most = self.queue.settings.max_handshakes
+        if not most or is_loopback(address):
+            return
+        links = self._handshakes
+        while links and (links[0].peer is not None or links[0].stage is not Stage.OPEN):
+            links.popleft()
+        if len(links) >= most:
+            self._handshakes = links = deque(
+                link for link in links if link.peer is None and link.stage is Stage.OPEN
+            )
+        if len(links) >= most:
+            slowest = links.popleft()
+            self.note("peer.refused", link=slowest, reason=f"over {most} handshakes at once")
+            slowest.lost("took too long in its handshake")
 
     def _begin(self, link: Link, role: ClientRole | WorkerRole, side: Side) -> None:
         self._links[link.number] = link
+        if self.queue.settings.max_handshakes and not is_loopback(link.address):
+            self._handshakes.append(link)
         side.count(1)
         try:
             link.start(role)
@@ -109,6 +193,8 @@ class Device:
 
     def note(self, event: str, *, link: Link, **fields: object) -> None:
         """Say that something happened on a link."""
+        if event == "peer.refused":
+            self.refused += 1
         peer = {} if link.peer is None else {"peer": link.peer.id}
         self._tell(event, {"address": link.address, **peer, **fields})
 

@@ -36,6 +36,7 @@ class WorkerRole:
         )
         if link.sock.family == socket.AF_UNIX:
             self.worker.pid = peer_pid(link.sock)
+        self.worker.key = link.connection.mechanism.peer_name
         queue.join_worker(self.worker, now)
         return self.worker
 

@@ -3,7 +3,8 @@
     receive(bytes) ─▶ greeting ─▶ handshake ─▶ traffic ─▶ [raw message, …]
                           └───── answers ──────────┴──▶ outbox
 
-The accepting side of ZMTP 3.0 and 3.1 (RFC 23, RFC 37) and of 2.0 (RFC 15); `opening` has the first half of the way.
+The accepting side of ZMTP 3.0 and 3.1 (RFC 23, RFC 37) and of 2.0 (RFC 15); `opening` has the first half of the way,
+`secured` is the connection of a mechanism with a cipher.
 
 What a peer does wrong is never raised: it ends up in `error`, after the messages that came before it, and the owner
 then flushes the outbox (it may hold an ERROR command) and closes. Cost is linear in the bytes, however they are cut:
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from zqd.zmtp import handshake
 from zqd.zmtp.frames import COMMAND, LONG, MORE, Raw, encode_frame, envelope_of, frame_bounds, unpack_size
-from zqd.zmtp.handshake import Cipher, HandshakeError, Mechanism
+from zqd.zmtp.handshake import HandshakeError, Mechanism
 from zqd.zmtp.opening import Opening, Phase
 
 BATCH = 1024  # most messages that one call returns: bounds the memory that tiny messages blow up to
@@ -51,7 +52,6 @@ class Connection:
         "_announced",
         "_buffer",
         "_commands_within",
-        "_inner",
         "_opening",
         "_oversize",
         "_scan",
@@ -98,7 +98,6 @@ class Connection:
         """Another whole message may be at hand: call `receive(b"")` before reading on."""
         self._buffer = bytearray()  # of a message that is not whole yet, from its start
         self._scan = 0  # where in the buffer the first frame header lies that was not looked at
-        self._inner = bytearray()  # of a wrapped message: its frames that have been unwrapped
         self._commands_within = 0  # commands that the running call has cut out of messages
         self._oversize: Oversize | None = None  # the message that is being discarded
         self._announced = 0  # its bytes so far, as its frame headers tell
@@ -140,11 +139,9 @@ class Connection:
             if not in_traffic:
                 return []
             messages = self._parse(buffer)
-        if self.mechanism.cipher is not None:
-            messages = self._unwrap(messages, self.mechanism.cipher)
-            self.buffered = len(self._buffer) + len(self._inner)
         return messages
 
+    # Overridden where traffic is secured, as are `wrap` and `_send_command`.
     def _parse(self, data: bytes | bytearray) -> list[Message]:
         """Cut traffic into messages. `data` is the buffer itself, or fresh bytes while the buffer is empty."""
         messages: list[Message] = []
@@ -221,8 +218,6 @@ class Connection:
         """Take the frame at `at`, which is no message's. False: it has yet to come whole, or it was the end."""
         if flags & ~(COMMAND | LONG) or self.version < (3, 0):
             self._fail(f"frame with reserved flags 0x{flags:02x}")
-        elif self.mechanism.cipher is not None:
-            self._fail("unsecured command in secured traffic")
         elif end - at > handshake.MAX_HANDSHAKE_COMMAND:
             self._fail(f"command of {end - at} bytes")
         elif end <= len(data):
@@ -303,50 +298,11 @@ class Connection:
         self._fail(f"message of {self._announced} bytes announced (limit {self.max_message_size})")
         return False
 
-    # Wrapped traffic
-
-    def _unwrap(self, wrapped: list[Message], cipher: Cipher) -> list[Message]:
-        """Each wrapped frame carries one frame of a message, or a command."""
-        messages: list[Message] = []
-        for frame in wrapped:
-            if isinstance(frame, Oversize):
-                self._fail("oversize frame in secured traffic")
-                break
-            try:
-                flags, body = cipher.decode(bytes(frame[frame_bounds(frame, 0)[0] :]))
-            except HandshakeError as error:
-                self._fail(str(error))
-                break
-            if flags & COMMAND:
-                if not self._command(body):
-                    break
-                continue
-            self._inner += encode_frame(body, flags & MORE)
-            if len(self._inner) > self.max_message_size:
-                self._fail(f"message of at least {len(self._inner)} bytes (limit {self.max_message_size})")
-                break
-            if not flags & MORE:
-                messages.append(bytes(self._inner))
-                self._inner.clear()
-        if self.error is not None:
-            self._inner.clear()
-        return messages
-
     # Sending
 
     def wrap(self, pieces: list[Raw]) -> list[Raw]:
-        """The bytes that carry these pieces, which together are whole messages."""
-        cipher = self.mechanism.cipher
-        if cipher is None:
-            return pieces
-        raw = b"".join(pieces)
-        wrapped: list[Raw] = []
-        at = 0
-        while at < len(raw):
-            start, end = frame_bounds(raw, at)
-            wrapped.append(encode_frame(cipher.encode(raw[at] & MORE, raw[start:end])))
-            at = end
-        return wrapped
+        """The bytes that carry these pieces, which together are whole messages; sent in this order."""
+        return pieces
 
     @property
     def answers_pings(self) -> bool:
@@ -359,11 +315,7 @@ class Connection:
 
     def _send_command(self, body: bytes) -> None:
         self.stirred = True
-        cipher = self.mechanism.cipher
-        if cipher is None:
-            self.outbox.append(encode_frame(body, COMMAND))
-        else:
-            self.outbox.append(encode_frame(cipher.encode(COMMAND, body)))
+        self.outbox.append(encode_frame(body, COMMAND))
 
     # Opening and failing
 
@@ -373,14 +325,21 @@ class Connection:
         try:
             opening.advance(self._buffer)
         except HandshakeError as error:
-            opening.refuse(str(error))
+            opening.refuse(error)
             self._fail(str(error))
         self.outbox += opening.outbox
         opening.outbox = []
         self.phase, self.version = opening.phase, opening.version
         self.peer_type, self.identity = opening.peer_type, opening.identity
-        self.plain = self.phase is Phase.TRAFFIC and self.mechanism.cipher is None
-        return self.phase is Phase.TRAFFIC
+        if self.phase is not Phase.TRAFFIC:
+            return False
+        self._begin_traffic()
+        return True
+
+    def _begin_traffic(self) -> None:
+        if self.mechanism.cipher is not None:
+            raise RuntimeError("a mechanism with a cipher needs a SecuredConnection")
+        self.plain = True
 
     def _fail(self, reason: str) -> None:
         self.error = self.error or reason

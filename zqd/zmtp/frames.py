@@ -31,6 +31,11 @@ def encode_frame(body: bytes, flags: int = 0) -> bytes:
     return bytes((flags, len(body))) + body
 
 
+def frame_header(size: int, flags: int = 0) -> bytes:
+    """The header of a frame whose body has `size` bytes."""
+    return bytes((flags | LONG,)) + _SIZE.pack(size) if size > 255 else bytes((flags, size))
+
+
 def encode_message(frames: Iterable[bytes]) -> bytes:
     """One raw message of these frame bodies (at least one)."""
     *heads, last = frames

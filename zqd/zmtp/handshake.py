@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from zqd.zmtp.frames import Raw
+
 SIGNATURE = b"\xff" + bytes(8) + b"\x7f"
 MAJOR = b"\x03"
 GREETING_SIZE = 64
@@ -30,15 +32,32 @@ ACCEPTED_PEERS = {
 class HandshakeError(Exception):
     """The peer cannot be served; the text says why, fit for an ERROR command and for the log."""
 
+    @property
+    def told(self) -> str:
+        """What an ERROR command says to the peer."""
+        return str(self)
+
+
+class NotAuthorizedError(HandshakeError):
+    """The peer's key may not enter. The text is for the log; the peer is told a status code, which libzmq reports (RFC 27)."""
+
+    told = "400"
+
 
 class Cipher(Protocol):
     """What a secured connection's frames pass through once its handshake is over."""
 
-    def encode(self, flags: int, body: bytes) -> bytes:
-        """The body of the frame that carries a frame with these flags (MORE, COMMAND) and body."""
+    overhead: int
+    """Bytes by which a frame that carries another is larger than that one, at most, headers included."""
+
+    def encode(self, flags: int, body: Raw) -> bytes:
+        """The body of the frame that carries a frame with these flags (0, MORE or COMMAND) and body.
+
+        Frames have to be sent in the order in which they were encoded.
+        """
         ...
 
-    def decode(self, body: bytes) -> tuple[int, bytes]:
+    def decode(self, body: Raw) -> tuple[int, Raw]:
         """Flags and body that a received frame carries; raises HandshakeError where it is forged."""
         ...
 
@@ -56,6 +75,10 @@ class Mechanism(Protocol):
     """The peer's properties, names in lower case."""
     cipher: Cipher | None
     """For the traffic; None leaves it as it is."""
+    peer_key: bytes
+    """The key that the peer proved to have, once complete; empty without security."""
+    peer_name: str
+    """The name that the operator gave to that key."""
 
     def receive(self, command: bytes) -> bytes:
         """Take the body of one handshake command and return the body of the command that answers it.
@@ -78,6 +101,8 @@ class Null:
         self.cipher: Cipher | None = None
         self.complete = False
         self.metadata: dict[bytes, bytes] = {}
+        self.peer_key = b""
+        self.peer_name = ""
         self._socket_type = socket_type
 
     def receive(self, command: bytes) -> bytes:
@@ -121,8 +146,13 @@ def command(name: bytes, data: bytes = b"") -> bytes:
 
 
 def ready_command(socket_type: bytes) -> bytes:
-    """READY with our socket type; no Identity, as ROUTER and DEALER have none of their own here."""
-    return command(b"READY", _property(b"Socket-Type", socket_type))
+    """READY with our metadata."""
+    return command(b"READY", ready_metadata(socket_type))
+
+
+def ready_metadata(socket_type: bytes) -> bytes:
+    """Our socket type; no Identity, as ROUTER and DEALER have none of their own here."""
+    return _property(b"Socket-Type", socket_type)
 
 
 def error_command(reason: str) -> bytes:

@@ -73,10 +73,10 @@ class Opening:
             else:
                 self._handshake_command(flags, body)
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, error: HandshakeError) -> None:
         """Tell the peer why, where its version has a command for it."""
         if self.phase is Phase.HANDSHAKE and self.version >= (3, 0):
-            self.outbox.append(encode_frame(handshake.error_command(reason), COMMAND))
+            self.outbox.append(encode_frame(handshake.error_command(error.told), COMMAND))
         self.phase = Phase.FAILED
 
     def _greet(self, buffer: bytearray) -> None:
@@ -108,10 +108,15 @@ class Opening:
         # A later peer comes down to ours.
         self.version = (3, min(buffer[11], self._minor)) if major == 3 else (3, self._minor)
         theirs = bytes(buffer[12:32]).rstrip(b"\0")
+        as_server = buffer[32] & 1
         del buffer[: handshake.GREETING_SIZE]
         if theirs != mechanism.name:
             raise HandshakeError(
                 f"peer uses {handshake.printable(theirs)}, this endpoint {mechanism.name.decode()}"
+            )
+        if mechanism.as_server and as_server:
+            raise HandshakeError(
+                f"peer is a {mechanism.name.decode()} server, as this endpoint is: it has to be a client"
             )
         self.phase = Phase.HANDSHAKE
 
