@@ -1,0 +1,158 @@
+"""The sockets of a client: a DEALER for each broker and its monitor, which tells when the connection is up or down.
+
+One DEALER for all would deal the requests round robin and hide which connection broke. `turn` does all there is to do
+without waiting; it may be called by one thread at a time. Called by: `blocking`, `tasks`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+import zmq
+
+from zqd.client.session import Broker, Link, Session
+
+RENEW = 10.0  # seconds without a connection after which a socket is replaced: libzmq gives some failures up for good
+UP: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+DOWN: Final = int(
+    zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+READABLE: Final = int(zmq.POLLIN)  # as plain numbers: an operation on enums costs microseconds
+
+Socket = zmq.Socket[bytes]
+Watch = Callable[[int], object]
+
+
+class Line:
+    """The connection to one broker, made again by libzmq as often as it breaks."""
+
+    def __init__(self, context: zmq.Context[Socket], broker: Broker, heartbeat: float | None) -> None:
+        self.broker = broker
+        self.since = time.monotonic()
+        """When it was opened, or went down."""
+        self.dealer = context.socket(zmq.DEALER)
+        self.dealer.linger = 0
+        # Only with a connection: what is sent is then either on it or lost with it, and never sent on the next one.
+        self.dealer.immediate = 1
+        # Not for names: of `localhost` libzmq would then try ::1 alone, where hardly any broker listens.
+        self.dealer.ipv6 = int("[" in broker.endpoint)
+        if heartbeat is not None:  # half of the time passes until a PING, half without its PONG
+            self.dealer.heartbeat_ivl = self.dealer.heartbeat_timeout = max(1, round(heartbeat * 500))
+        self.monitor = self.dealer.get_monitor_socket(UP | DOWN)
+        self.monitor.linger = 0
+        self.dealer.connect(broker.endpoint)
+
+    def descriptors(self) -> list[int]:
+        """What is readable when there is something to do: edge-triggered, see zmq_getsockopt(3), ZMQ_FD."""
+        return [int(socket.getsockopt(zmq.FD)) for socket in (self.dealer, self.monitor)]
+
+    def close(self) -> None:
+        """At once; what was not sent is lost."""
+        self.dealer.disable_monitor()
+        self.monitor.close()
+        self.dealer.close()
+
+
+class Carrier:
+    """Carries a session's messages. `watch` and `unwatch` are told which descriptors to wait for, readable."""
+
+    def __init__(self, session: Session, heartbeat: float | None, watch: Watch, unwatch: Watch) -> None:
+        self._session = session
+        self._heartbeat = heartbeat
+        self._watch = watch
+        self._unwatch = unwatch
+        self._context: zmq.Context[Socket] = zmq.Context()
+        self._lines = [self._open(broker) for broker in session.brokers]
+
+    def _open(self, broker: Broker) -> Line:
+        line = Line(self._context, broker, self._heartbeat)
+        for descriptor in line.descriptors():
+            self._watch(descriptor)
+        return line
+
+    def turn(self, now: float) -> None:
+        """Do all that can be done without waiting; afterwards look at `deadline` and at the session's ended calls."""
+        session = self._session
+        session.elapse(now)
+        for place, line in enumerate(self._lines):
+            self._read_events(line, now)
+            if session.pending and now >= self._renewal(line):
+                session.down(line.broker, now)
+                self._close(line)
+                self._lines[place] = self._open(line.broker)
+        # A send takes edges of the descriptor, so that after the last one everything has to be looked at.
+        # What is received may be a reason to send.
+        progress = True
+        while progress:
+            progress = False
+            for line in self._lines:
+                progress |= self._send(line, now)
+            for line in self._lines:
+                progress |= self._receive(line, now)
+
+    @property
+    def deadline(self) -> float | None:
+        """When to call `turn`, if no descriptor is readable before."""
+        times = [self._renewal(line) for line in self._lines] if self._session.pending else []
+        if self._session.deadline is not None:
+            times.append(self._session.deadline)
+        first = min(times, default=math.inf)
+        return first if first < math.inf else None
+
+    def close(self) -> None:
+        """Close all sockets at once."""
+        for line in self._lines:
+            self._close(line)
+        self._lines = []
+        self._context.term()
+
+    def _close(self, line: Line) -> None:
+        for descriptor in line.descriptors():
+            self._unwatch(descriptor)
+        line.close()
+
+    @staticmethod
+    def _renewal(line: Line) -> float:
+        return math.inf if line.broker.link in {Link.UP, Link.LEAVING} else line.since + RENEW
+
+    def _read_events(self, line: Line, now: float) -> None:
+        while _readable(line.monitor):
+            # 16 bits of event, 32 of a value: zmq_socket_monitor(3). pyzmq's own parser would import asyncio.
+            event = int.from_bytes(line.monitor.recv_multipart(zmq.NOBLOCK)[0][:2], sys.byteorder)
+            if event == UP:
+                self._session.up(line.broker, now)
+            elif event & DOWN:
+                self._receive(line, now)  # what came before the end
+                line.since = now
+                self._session.down(line.broker, now)
+
+    def _send(self, line: Line, now: float) -> bool:
+        """Whether something was sent."""
+        sent = False
+        while (message := self._session.next_message(line.broker, now)) is not None:
+            try:
+                line.dealer.send_multipart(message, zmq.NOBLOCK)
+            except zmq.Again:  # no room; or no connection, and its monitor tells in a moment
+                break
+            self._session.sent(line.broker, now)
+            sent = True
+        return sent
+
+    def _receive(self, line: Line, now: float) -> bool:
+        """Whether something came."""
+        came = False
+        while _readable(line.dealer):
+            self._session.received(line.broker, line.dealer.recv_multipart(zmq.NOBLOCK), now)
+            came = True
+        return came
+
+
+def _readable(socket: Socket) -> bool:
+    return int(socket.getsockopt(zmq.EVENTS)) & READABLE != 0
