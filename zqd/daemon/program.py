@@ -23,14 +23,14 @@ from zqd.daemon.service import Service
 from zqd.daemon.signals import signals_to
 from zqd.daemon.sockets import Sockets
 from zqd.errors import ExitStatus, UsageError, ZqdError
-from zqd.logs import EventLog, configure
+from zqd.logs import EventLog, configure, hold_standard_descriptors
 from zqd.systemd.notify import Notifier
 from zqd.systemd.passed import PassedSockets
 
 
 def run(argv: list[str] | None = None) -> int:
     """Do what the command line says; returns the exit status."""
-    _hold_standard_descriptors()
+    hold_standard_descriptors()
     try:
         arguments = _parser().parse_args(argv)
         _check(arguments)
@@ -146,10 +146,3 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("--daemonize needs --pidfile FILE, by which zqd is found again\ntry zqd --help")
     if arguments.pidfile is not None and not arguments.daemonize:
         raise UsageError("--pidfile goes with --daemonize only\ntry zqd --help")
-
-
-def _hold_standard_descriptors() -> None:
-    """Fill those of 0, 1 and 2 that are closed: a connection must never get the number to which log lines go."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # open(2) gives the lowest that is free
-        pass
-    os.close(fd)

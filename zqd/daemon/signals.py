@@ -33,18 +33,20 @@ def signals_to(loop: Loop, actions: Mapping[signal.Signals, Callable[[], None]])
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
+    came: list[
+        int
+    ] = []  # not the bytes of the pair: it is full after some hundreds, and then loses what comes
 
     def act(_: int) -> None:
         with contextlib.suppress(BlockingIOError):
-            for number in ours.recv(64):
-                action = actions.get(signal.Signals(number))
-                if action is not None:
-                    loop.call_soon(action)
+            ours.recv(4096)
+        while came:
+            loop.call_soon(actions[signal.Signals(came.pop(0))])
 
     loop.register(ours.fileno(), select.EPOLLIN, act)
     signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)  # first: else a signal might wake nobody
     for number in actions:
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda number, _: came.append(number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, actions)
     try:
         yield

@@ -76,7 +76,7 @@ INSTANCE: dict[str, Event] = {
     ),
     "handler.failed": Event(
         "error",
-        "The handler raised an exception; a client that waits for it gets 500.",
+        "A handler or command gave no reply; a client that waits for it gets 500.",
         "the handler[ {handler}] has failed[ in its {step}][ with request {request}][: {reason}]",
         "0fa6a5423ccc4b29b4976af1dd460d0e",
     ),
@@ -89,7 +89,7 @@ INSTANCE: dict[str, Event] = {
     "handler.returned": Event(
         "info",
         "A handler that had taken too long has returned after all.",
-        "the handler has returned from request {request} after {seconds} s, too late",
+        "the handler has returned from request {request} after {seconds} s",
         "7f4c36fa8514467a8c5756b0bf0aa628",
     ),
     "handler.reloaded": Event(

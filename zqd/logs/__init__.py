@@ -11,6 +11,15 @@ from __future__ import annotations
 
 from zqd.logs.event_log import FOLD_AFTER, EventLog
 from zqd.logs.levels import LEVELS
-from zqd.logs.setup import configure, current_level, reopen, set_level
+from zqd.logs.setup import configure, current_level, hold_standard_descriptors, reopen, set_level
 
-__all__ = ["FOLD_AFTER", "LEVELS", "EventLog", "configure", "current_level", "reopen", "set_level"]
+__all__ = [
+    "FOLD_AFTER",
+    "LEVELS",
+    "EventLog",
+    "configure",
+    "current_level",
+    "hold_standard_descriptors",
+    "reopen",
+    "set_level",
+]

@@ -1,0 +1,7 @@
+"""`python -m zqd.worker`."""
+
+import sys
+
+from zqd.worker.program import main
+
+sys.exit(main())

@@ -1,0 +1,193 @@
+"""One broker: a DEALER of its own, and the notices of zqd(7), rule 26.
+
+`hello` goes first on every connection, `leave` asks to be let go and `left` says that nothing more comes; a job is answered by
+its reply or by `fail`. Called by: `instance`, in its thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from zqd.errors import FailureCode
+from zqd.worker.job import Job
+
+PROTOCOL = b"zqd/1"
+RECONNECT, RECONNECT_MOST = 100, 2000  # milliseconds between two tries to connect
+REFUSED_PAUSE = 1.0  # seconds until the next try after a handshake that has failed
+LINGER = 1000  # milliseconds for what is still to be sent at the end
+SHOWN = 32  # characters of a strange message
+
+_FAILED_HANDSHAKE = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _FAILED_HANDSHAKE
+
+Note = Callable[[str, dict[str, object]], None]
+"""Takes an event by its name, with its fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeats:
+    """Seconds: between two, until an unanswered one ends the connection, and what the broker is told to wait (0: nothing)."""
+
+    interval: float
+    timeout: float
+    ttl: float
+
+
+class Broker:
+    """A connection to one broker, made again whenever it is lost, until it is closed."""
+
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, name: str, beats: Heartbeats, note: Note
+    ) -> None:
+        self.endpoint = endpoint
+        self.connection: object | None = None
+        """Another one after each handshake, None while there is none; a job's answer goes only where it came from."""
+        self.greeted = False
+        """This connection's hello has been sent."""
+        self.leaving = False
+        """It gets nothing more from the broker soon, and is closed at `left` or at the next disconnection."""
+        self.closed = False
+        self.retry_at: float | None = None
+        """When to connect again after a handshake that has failed (monotonic seconds)."""
+        self._note = note
+        self._refused = False  # and that was said
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.ROUTING_ID, name.encode())
+        self.socket.setsockopt(
+            zmq.IMMEDIATE, 1
+        )  # what is sent belongs to a connection: it must not wait for the next
+        self.socket.setsockopt(zmq.SNDHWM, 0)  # the broker's window is the bound
+        self.socket.setsockopt(zmq.RCVHWM, 0)
+        self.socket.setsockopt(zmq.LINGER, LINGER)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT)
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MOST)
+        self.socket.setsockopt(zmq.IPV6, 1)
+        if beats.interval:
+            self.socket.setsockopt(zmq.HEARTBEAT_IVL, _milliseconds(beats.interval))
+            self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _milliseconds(beats.timeout or beats.interval))
+            self.socket.setsockopt(zmq.HEARTBEAT_TTL, _milliseconds(beats.ttl))
+        self.monitor = self.socket.get_monitor_socket(_EVENTS)
+        try:
+            self.socket.connect(endpoint)
+        except zmq.ZMQError:
+            self.close(0)
+            raise
+
+    # What comes
+
+    def look(self, now: float) -> None:
+        """Take the news about the connection. To be called before `jobs`: a connection's jobs come after the news of it."""
+        while not self.closed:
+            try:
+                news = recv_monitor_message(self.monitor, zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            if news["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self.connection, self.greeted, self._refused = object(), False, False
+                self._note("worker.connected", {"endpoint": self.endpoint})
+            elif news["event"] == zmq.EVENT_DISCONNECTED:
+                self._disconnected(now)
+            else:
+                self._refuse(now, str(zmq.Event(news["event"]).name).lower())
+
+    def _disconnected(self, now: float) -> None:
+        if self.connection is not None:
+            self.connection = None
+            self._note("worker.disconnected", {"endpoint": self.endpoint})
+        else:
+            self._refuse(now, "the connection was closed before it was agreed on")
+        if self.leaving:
+            self.close()
+
+    def _refuse(self, now: float, reason: str) -> None:
+        """No handshake: what is there may be no broker. After some of these faults libzmq would not try again."""
+        self.retry_at = now + REFUSED_PAUSE
+        if not self._refused:
+            self._refused = True
+            self._note("worker.refused", {"endpoint": self.endpoint, "reason": reason})
+
+    def retry(self) -> None:
+        """Connect once more after a handshake that has failed."""
+        self.retry_at = None
+        with contextlib.suppress(zmq.ZMQError):  # libzmq has given it up by itself
+            self.socket.disconnect(self.endpoint)
+        self.socket.connect(self.endpoint)
+
+    def jobs(self) -> Iterator[Job]:
+        """What the broker has sent; notices are dealt with."""
+        while not self.closed:
+            try:
+                frames = self.socket.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            if self.connection is None:
+                continue  # from a connection that has ended: the broker has given it to another
+            if frames == [PROTOCOL, b"left"]:
+                self._note("worker.retired", {"endpoint": self.endpoint})
+                self.close(0)  # it is the last message, and comes after our answers were read
+                return
+            try:
+                yield Job(frames, self)
+            except ValueError as error:
+                shown = [frame[:SHOWN].decode("ascii", "backslashreplace") for frame in frames[:3]]
+                self._note(
+                    "message.malformed", {"peer": self.endpoint, "reason": str(error), "message": shown}
+                )
+
+    # What goes
+
+    @property
+    def wants_to_send(self) -> bool:
+        """The hello is due."""
+        return self.connection is not None and not self.greeted and not self.leaving
+
+    def hello(self, told: dict[str, object]) -> None:
+        """Say who we are, as soon as the connection takes it."""
+        self.greeted = self._send([PROTOCOL, b"hello", json.dumps(told).encode()])
+
+    def leave(self) -> None:
+        """Ask to be let go; where nobody is connected that is the end."""
+        self.leaving = True
+        if self.connection is None or not self._send([PROTOCOL, b"leave"]):
+            self.close()
+
+    def reply(self, job: Job, body: list[bytes]) -> bool:
+        """Answer a job; False where its connection has ended."""
+        return job.wanted and self._send([job.id, *job.envelope, *body])
+
+    def fail(self, job: Job, reason: str) -> bool:
+        """Say that a job has failed; False where its connection has ended."""
+        code = b"%d" % FailureCode.HANDLER_FAILED
+        return job.wanted and self._send([PROTOCOL, b"fail", job.id, code, reason.encode()])
+
+    def _send(self, frames: list[bytes]) -> bool:
+        if self.closed:
+            return False
+        events = self.socket.getsockopt(zmq.EVENTS)  # which takes note of a connection that is just there
+        assert isinstance(events, int)
+        if not events & zmq.POLLOUT:
+            return False
+        self.socket.send_multipart(frames, zmq.DONTWAIT)
+        return True
+
+    def close(self, linger: int = LINGER) -> None:
+        """End it; `linger` in milliseconds is for what was sent last."""
+        if not self.closed:
+            self.closed, self.connection = True, None
+            self.socket.disable_monitor()
+            self.monitor.close(0)
+            self.socket.close(linger)
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,127 @@
+"""`zqd.Worker`: a worker in a program of one's own.
+
+    from zqd import Worker
+
+    def answer(body: bytes) -> bytes:
+        return b"World, " + body
+
+    Worker("tcp://127.0.0.1:5560", answer).run()
+
+The same loop as zqd-worker's, without its files and its systemd. What happens is logged by the standard library's logger
+`zqd.worker`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from zqd.events import EVENTS, message
+from zqd.worker.handler import PythonHandler, load
+from zqd.worker.instance import Instance
+from zqd.worker.settings import SETTINGS, WorkerSettings
+from zqd.worker.signals import signals_to
+
+_LOGGER = logging.getLogger("zqd.worker")
+
+
+class Worker:
+    """Serves one broker, or several, with a handler.
+
+    `handler` is a callable from bytes to bytes (or from a list of frames to one, see zqd-worker(8)), plain or async, a class of
+    such objects, or "MODULE:NAME". `settings` are those of zqd-worker.toml(5), in Python's terms: seconds, bytes, numbers. The
+    name is what zqctl shows. ValueError where a setting makes no sense.
+
+    `run` works in the calling thread until `stop`; as a context manager it works in a thread of its own.
+    """
+
+    def __init__(
+        self,
+        backend: str | Sequence[str],
+        handler: Callable[..., Any] | str,
+        *,
+        name: str | None = None,
+        concurrency: int = 1,
+        **settings: Any,
+    ) -> None:
+        endpoints = [backend] if isinstance(backend, str) else list(backend)
+        chosen = _checked({"backend": endpoints, "concurrency": concurrency, **settings})
+        limits: dict[str, Any] = {"frames": chosen.frames, "max_reply_size": chosen.max_reply_size}
+        if isinstance(handler, str):
+            loaded = load(handler, **limits)
+        else:
+            loaded = PythonHandler(handler, _label(handler), **limits)
+        self._instance = Instance(chosen, loaded, name=name or f"zqd-worker@{os.getpid()}", note=_log)
+        self._thread: threading.Thread | None = None
+        self._fault: BaseException | None = None
+
+    def run(self, *, signals: bool = False) -> None:
+        """Work until stopped, once. Raises ZqdError where the handler's `setup` fails, or a handler hangs past `handler_timeout`.
+
+        With `signals`, in the main thread only, SIGTERM and SIGINT stop it: the first lets it finish, the second does not.
+        """
+        try:
+            with signals_to(self._instance, reload=False) if signals else contextlib.nullcontext():
+                self._instance.run()
+        finally:
+            self._instance.close()
+
+    def stop(self) -> None:
+        """Leave the broker, finish what is held within `drain_timeout`, and let `run` return. From any thread; does not wait."""
+        self._instance.stop()
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run, name="zqd-worker", daemon=True)
+        self._thread.start()
+        return self
+
+    def _run(self) -> None:
+        try:
+            self.run()
+        except Exception as fault:  # noqa: BLE001 - raised again where the block ends
+            self._fault = fault
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._thread is not None
+        self.stop()
+        self._thread.join()
+        if self._fault is not None and error is None:
+            raise self._fault
+
+
+def _checked(settings: dict[str, Any]) -> WorkerSettings:
+    rows = {
+        row.key: row
+        for row in SETTINGS
+        if not row.key.startswith(("log_", "python_path", "handler", "command"))
+    }
+    rows |= {row.key: row for row in SETTINGS if row.key == "handler_timeout"}
+    values: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in rows:
+            raise ValueError(f"{key}: no setting of a Worker; expected one of {', '.join(rows)}")
+        try:
+            values[key] = rows[key].parse(value)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
+    return WorkerSettings(**values)
+
+
+def _label(handler: Callable[..., Any]) -> str:
+    module = getattr(handler, "__module__", type(handler).__module__)
+    return f"{module}:{getattr(handler, '__qualname__', type(handler).__qualname__)}"
+
+
+def _log(name: str, fields: dict[str, object]) -> None:
+    level = logging.getLevelNamesMapping()[EVENTS[name].level.upper()] if name in EVENTS else logging.INFO
+    fault = fields.get("exc_info")
+    _LOGGER.log(
+        level, "%s", message(name, fields), exc_info=fault if isinstance(fault, BaseException) else None
+    )
