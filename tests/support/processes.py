@@ -62,6 +62,8 @@ class Zqd:
         backend: Sequence[str] = ("tcp://127.0.0.1:0",),
         wrapper: Sequence[str] = (),
     ) -> None:
+        self.pass_fds: Sequence[int] = ()
+        """Descriptors of the test that the process shall have too."""
         self.control_path = folder / "control.sock"
         self.log_path = folder / "zqd.log"
         self._command = [*wrapper, sys.executable, "-X", "dev", "-W", "error", "-m", "zqd.daemon"]
@@ -96,7 +98,9 @@ class Zqd:
     def start(self) -> None:
         """Start it, or start it again, and wait until it answers."""
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=self.pass_fds
+            )
         wait_for(self._answers, "zqd to answer")
         queue = self.queue()
         self.frontends, self.backends = queue["frontend"], queue["backend"]
@@ -148,16 +152,22 @@ class Zqd:
 
     def control(self, command: str, patience: float = PATIENCE, **args: object) -> Any:
         """The result of one control command."""
+        reply = self.ask(self.control_path, command, patience, **args)
+        assert reply["ok"], reply
+        return reply["result"]
+
+    @staticmethod
+    def ask(path: Path, command: str, patience: float = PATIENCE, **args: object) -> dict[str, Any]:
+        """The whole reply, good or bad, to one command at the control or status socket `path`."""
         with zmq.Context() as context, context.socket(zmq.REQ) as socket:
             socket.linger = 0
-            socket.connect(f"ipc://{self.control_path}")
+            socket.connect(f"ipc://{path}")
             socket.send_json({"zqctl": 1, "command": command, "args": args})
             if not socket.poll(int(patience * 1000)):
                 raise TimeoutError(f"zqd did not answer {command}")
             reply = socket.recv_json()
         assert isinstance(reply, dict)
-        assert reply["ok"], reply
-        return reply["result"]
+        return reply
 
     def status(self) -> dict[str, Any]:
         """As `zqctl --json status`."""

@@ -92,7 +92,7 @@ class _Plan:
             else:
                 side.drop(listener)
         for queue in changes.removed:
-            daemon.device(queue.name).stop()
+            daemon.remove(queue.name)
         added = {queue.name for queue in changes.added}
         for queue in new.queues:
             device = daemon.add(queue) if queue.name in added else daemon.device(queue.name)

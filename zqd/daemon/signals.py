@@ -33,9 +33,8 @@ def signals_to(loop: Loop, actions: Mapping[signal.Signals, Callable[[], None]])
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
-    came: list[
-        int
-    ] = []  # not the bytes of the pair: it is full after some hundreds, and then loses what comes
+    # Not the bytes of the pair: it is full after some hundreds, and then loses what comes.
+    came: list[int] = []
 
     def act(_: int) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -99,6 +99,8 @@ class Side:
         for _ in range(ACCEPTS_PER_TURN):
             limit = min(self.limit or self._room.limit, self._room.limit)
             full = self._room.used >= self._room.limit or self.connections >= limit
+            if full and not _somebody_waits(listener):
+                return
             if full and not self._make_room():
                 self._rest(listener, "accept.full", limit=limit)
                 return
@@ -125,3 +127,10 @@ class Side:
         self._loop.unregister(listener.socket.fileno())
         self._accepting.discard(listener)
         self._loop.call_at(self._loop.now + RETRY, lambda: self._accept_from(listener))
+
+
+def _somebody_waits(listener: Listener) -> bool:
+    """Whether there is a connection to accept now."""
+    poll = select.poll()
+    poll.register(listener.socket, select.POLLIN)
+    return bool(poll.poll(0))
