@@ -74,6 +74,14 @@ def _key(text: str) -> bytes:
     return z85_decode(text)
 
 
+def is_key(text: str) -> bool:
+    """Whether `text` is a key itself, and not the name of a file: then nobody may repeat it."""
+    try:
+        return bool(_key(text)) and not Path(text).exists()
+    except ValueError:
+        return False
+
+
 # Our own pair
 
 
@@ -122,7 +130,12 @@ def load_public(text: str) -> bytes:
     except ValueError:
         pass  # no key: a file, then
     path = Path(text)
-    properties = _properties(_read(path, *_NOT_WRITTEN))
+    try:
+        properties = _properties(_read(path, *_NOT_WRITTEN))
+    except ConfigError as error:
+        raise ConfigError(
+            [f"{problem}, or a key of {Z85_SIZE} characters" for problem in error.problems]
+        ) from None
     try:
         return _public_key(properties.get("public-key", ""))
     except ValueError as error:

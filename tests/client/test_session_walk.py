@@ -29,8 +29,8 @@ class Walk:
     def step(self) -> None:
         """One thing happens."""
         action = self.random.choices(
-            [self.ask, self.send, self.answer, self.fail, self.flip, self.forget, self.wait],
-            [6, 8, 8, 2, 1, 1, 4],
+            [self.ask, self.send, self.answer, self.fail, self.flip, self.refuse, self.forget, self.wait],
+            [6, 8, 8, 2, 1, 1, 1, 4],
         )[0]
         action()
         self.ended += self.session.take_ended()
@@ -82,6 +82,14 @@ class Walk:
             self.session.down(broker, self.now)
         else:
             self.session.up(broker, self.now)
+
+    def refuse(self) -> None:
+        """A broker that is not connected does not let us in."""
+        broker = self.random.choice(self.session.brokers)
+        if broker.link not in {Link.UP, Link.LEAVING}:
+            self.session.refused(broker, "no", self.now, final=self.random.random() < 0.5)
+            if all(other.link is Link.REFUSED for other in self.session.brokers):
+                assert not self.session._waiting
 
     def forget(self) -> None:
         """Nobody waits for a request any more."""

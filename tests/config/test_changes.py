@@ -132,6 +132,7 @@ SAMPLES = {
     "file mode": ["0600", "0660"],
     "log target": ["stderr", "/log"],
     "string": ["", "a"],
+    "file with a key": ["", "a"],
     "list of networks": ["", "10.0.0.0/8"],
 }
 

@@ -9,8 +9,10 @@ import pytest
 import zmq
 
 from tests.conftest import Connect
-from tests.support.processes import Zqd, steady_endpoint, wait_for
+from tests.support.processes import PATIENCE, Zqd, steady_endpoint, wait_for
+from tests.worker import samples
 from tests.worker.workers import SAMPLES, WorkerProcess
+from zqd.worker import Worker, broker
 
 ECHO = ("--handler", f"{SAMPLES}:echo")
 QUICK_HEARTBEATS = ("--set", "heartbeat_interval=200ms", "--set", "heartbeat_timeout=300ms")
@@ -156,6 +158,46 @@ def test_dispatch_without_a_body(tmp_path: Path, connect: Connect) -> None:
         broker.send_multipart([name, bytes(16), b""])
         _, *notice = broker.recv_multipart()
         assert notice[:4] == [b"zqd/1", b"fail", bytes(16), b"500"]
+
+
+def handshake(connection: socket.socket) -> None:
+    """What a broker without CURVE says until there is a connection (RFC 23), and the hello of the worker."""
+    connection.sendall(b"\xff" + bytes(8) + b"\x7f\3\0NULL" + bytes(48))
+    ready = b"\5READY\x0bSocket-Type\0\0\0\6DEALER"
+    connection.sendall(bytes((4, len(ready))) + ready)
+    heard = b""
+    while b"hello" not in heard:
+        heard += connection.recv(65536)
+
+
+def test_broker_that_breaks_the_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a connection: libzmq gives it up for good then, and the worker does not."""
+    monkeypatch.setattr(broker, "LOST_PAUSE", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE)
+        with Worker(f"tcp://127.0.0.1:{listener.getsockname()[1]}", samples.echo):
+            for _ in range(3):
+                connection, _ = listener.accept()
+                with connection:
+                    handshake(connection)
+                    connection.sendall(b"\xff" * 100)
+                    while connection.recv(65536):
+                        pass
+
+
+def test_broker_that_closes_a_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again by libzmq; the connection that comes of it is left alone."""
+    monkeypatch.setattr(broker, "REFUSED_PAUSE", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE)
+        with Worker(f"tcp://127.0.0.1:{listener.getsockname()[1]}", samples.echo):
+            listener.accept()[0].close()
+            connection, _ = listener.accept()
+            with connection:
+                handshake(connection)
+                connection.settimeout(1)
+                with pytest.raises(TimeoutError):
+                    connection.recv(1)
 
 
 def test_broker_that_says_nothing(tmp_path: Path) -> None:

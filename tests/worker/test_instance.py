@@ -184,7 +184,8 @@ def test_leak(zqd: Zqd, crowd: Crowd, tmp_path: Path) -> None:
         ) as process:
             assert process.end() == 0
             assert process.log("instance.retiring")[0]["reason"] == "max_requests is reached"
-            assert 20 <= process.log("instance.stopped")[0]["replied"] <= 25
+            # One more may be on its way when it asks for leave.
+            assert 20 <= process.log("instance.stopped")[0]["replied"] <= 26
     with WorkerProcess(tmp_path, "last", "--backend", zqd.backend, *handler("echo")):
         crowd.finish()
     assert_smooth(zqd)

@@ -17,7 +17,7 @@ from zqd.worker.settings import SETTINGS, WorkerSettings, load
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "man/zqd-worker.8", ROOT / "man/zqd-worker.toml.5"]
 EXAMPLE = ROOT / "packaging/worker.toml"
-UNSET = {"command", "python_path"}  # their defaults are not written
+UNSET = {"command", "python_path", "server_key"}  # their defaults are not written
 
 
 def flowing(page: Path) -> str:

@@ -144,3 +144,21 @@ def test_what_a_reload_takes() -> None:
     assert settings == WorkerSettings(heartbeat_interval=1, concurrency=2, handler="a:b")
     assert (changed, pending) == (["handler", "concurrency"], ["heartbeat_interval"])
     assert old.handler == DEFAULT_HANDLER
+
+
+def test_the_environments_backend_is_a_default(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """$ZQD_BACKEND counts where nothing else names a broker, and says that it does."""
+    monkeypatch.setenv("ZQD_BACKEND", "ipc:///a,tcp://127.0.0.1:5560")
+    settings, sources = load(folder / "worker.toml", "1")
+    assert settings.backend == ("ipc:///a", "tcp://127.0.0.1:5560")
+    assert sources["backend"] == "$ZQD_BACKEND"
+    settings, _ = load(folder / "worker.toml", "1", ["backend=ipc:///b"])
+    assert settings.backend == ("ipc:///b",)
+
+
+def test_a_bad_backend_of_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told like any other bad value."""
+    monkeypatch.setenv("ZQD_BACKEND", "nowhere")
+    (problem,) = problems(folder)
+    assert problem.startswith("$ZQD_BACKEND: ")
+    assert "expected a list of" in problem

@@ -43,6 +43,10 @@ class Doorkeeper:
             raise NotAuthorizedError("nobody we know")
         return "alice"
 
+    def next_expiry(self) -> float | None:
+        """Never."""
+        return None
+
 
 def new_server() -> CurveServer:
     """An endpoint with SERVER's key that lets CLIENT in."""

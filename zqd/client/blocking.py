@@ -33,6 +33,7 @@ from zqd.client.arguments import (
 )
 from zqd.client.carrier import Carrier
 from zqd.client.errors import ClosedError
+from zqd.client.keys import Keys, OwnSecret, ServerKeys, keys_of
 from zqd.client.session import Call, Session
 from zqd.errors import FailureCode
 
@@ -55,6 +56,12 @@ class Client:
     These hold for each request that does not say otherwise. `heartbeat`: within so many seconds a broker that gives no
     sign of life counts as lost; None for peers that do not know ZMTP's PING.
 
+    A broker that uses CURVE needs `server_key`: its public key, of 40 characters, or the path of its certificate; for
+    several brokers that differ a list of them, one for each endpoint, "" for one without CURVE. `curve_secret` is the path
+    of this client's own `.key_secret` certificate (`zqctl keygen`); without it the client has a new key, which only a broker
+    knows that lets in everybody. While every broker refuses the connection a request does not wait for its timeout: it ends
+    at once with `Unreachable`, which says why, and the next one tries again (at most once a second).
+
     A context manager; `close` otherwise. A client does not work in a child after os.fork(): make one there.
     Raises TypeError or ValueError for arguments that make no sense.
     """
@@ -67,9 +74,13 @@ class Client:
         attempts: int | None = None,
         priority: int | None = None,
         heartbeat: float | None = DEFAULT_HEARTBEAT,
+        server_key: ServerKeys = None,
+        curve_secret: OwnSecret = None,
     ) -> None:
         self._wishes = Wishes().changed(timeout, attempts, priority)
-        self._engine = _Engine(endpoints_of(endpoints), heartbeat_of(heartbeat))
+        places = endpoints_of(endpoints)
+        keys = keys_of(len(places), server_key, curve_secret)
+        self._engine = _Engine(places, keys, heartbeat_of(heartbeat))
         # Nobody has to close it: its thread knows the engine only, and ends it when the client is no more.
         self._close = weakref.finalize(self, self._engine.close)
 
@@ -141,7 +152,9 @@ class _Engine:
     deque and taking from it are single steps.
     """
 
-    def __init__(self, endpoints: tuple[str, ...], heartbeat: float | None) -> None:
+    def __init__(
+        self, endpoints: tuple[str, ...], keys: tuple[Keys | None, ...], heartbeat: float | None
+    ) -> None:
         self._pid = os.getpid()
         self._inbox: deque[_Waiter] = deque()
         self._awake = False
@@ -151,7 +164,7 @@ class _Engine:
         self._waker, self._wakes = socket.socketpair()
         self._ready.register(self._wakes, select.EPOLLIN)
         self._session = Session(endpoints, os.urandom(8), time.monotonic())
-        self._carrier = Carrier(self._session, heartbeat, self._watch, self._ready.unregister)
+        self._carrier = Carrier(self._session, keys, heartbeat, self._watch, self._ready.unregister)
         self._thread = threading.Thread(target=self._run, name="zqd-client", daemon=True)
         self._thread.start()
 

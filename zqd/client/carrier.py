@@ -9,18 +9,20 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import zmq
 
+from zqd.client.keys import Keys, refusal
 from zqd.client.session import Broker, Link, Session
 
 RENEW = 10.0  # seconds without a connection after which a socket is replaced: libzmq gives some failures up for good
+ASK_AGAIN = 1.0  # seconds likewise, of a broker that has refused us: the key may be authorized by now
 UP: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-DOWN: Final = int(
-    zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+DOWN: Final = int(zmq.EVENT_DISCONNECTED)
+FAILED: Final = int(
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
@@ -33,8 +35,13 @@ Watch = Callable[[int], object]
 class Line:
     """The connection to one broker, made again by libzmq as often as it breaks."""
 
-    def __init__(self, context: zmq.Context[Socket], broker: Broker, heartbeat: float | None) -> None:
+    def __init__(
+        self, context: zmq.Context[Socket], broker: Broker, keys: Keys | None, heartbeat: float | None
+    ) -> None:
         self.broker = broker
+        self.keys = keys
+        self.failed = False
+        """A handshake has failed, which was told; the end of its connection is still to come."""
         self.since = time.monotonic()
         """When it was opened, or went down."""
         self.dealer = context.socket(zmq.DEALER)
@@ -45,7 +52,9 @@ class Line:
         self.dealer.ipv6 = int("[" in broker.endpoint)
         if heartbeat is not None:  # half of the time passes until a PING, half without its PONG
             self.dealer.heartbeat_ivl = self.dealer.heartbeat_timeout = max(1, round(heartbeat * 500))
-        self.monitor = self.dealer.get_monitor_socket(UP | DOWN)
+        if keys is not None:
+            keys.apply(self.dealer)
+        self.monitor = self.dealer.get_monitor_socket(UP | DOWN | FAILED)
         self.monitor.linger = 0
         self.dealer.connect(broker.endpoint)
 
@@ -61,18 +70,28 @@ class Line:
 
 
 class Carrier:
-    """Carries a session's messages. `watch` and `unwatch` are told which descriptors to wait for, readable."""
+    """Carries a session's messages. `keys` are those for each of its brokers.
 
-    def __init__(self, session: Session, heartbeat: float | None, watch: Watch, unwatch: Watch) -> None:
+    `watch` and `unwatch` are told which descriptors to wait for, readable.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        keys: Sequence[Keys | None],
+        heartbeat: float | None,
+        watch: Watch,
+        unwatch: Watch,
+    ) -> None:
         self._session = session
         self._heartbeat = heartbeat
         self._watch = watch
         self._unwatch = unwatch
         self._context: zmq.Context[Socket] = zmq.Context()
-        self._lines = [self._open(broker) for broker in session.brokers]
+        self._lines = [self._open(*way) for way in zip(session.brokers, keys, strict=True)]
 
-    def _open(self, broker: Broker) -> Line:
-        line = Line(self._context, broker, self._heartbeat)
+    def _open(self, broker: Broker, keys: Keys | None) -> Line:
+        line = Line(self._context, broker, keys, self._heartbeat)
         for descriptor in line.descriptors():
             self._watch(descriptor)
         return line
@@ -86,7 +105,7 @@ class Carrier:
             if session.pending and now >= self._renewal(line):
                 session.down(line.broker, now)
                 self._close(line)
-                self._lines[place] = self._open(line.broker)
+                self._lines[place] = self._open(line.broker, line.keys)
         # A send takes edges of the descriptor, so that after the last one everything has to be looked at.
         # What is received may be a reason to send.
         progress = True
@@ -120,18 +139,30 @@ class Carrier:
 
     @staticmethod
     def _renewal(line: Line) -> float:
-        return math.inf if line.broker.link in {Link.UP, Link.LEAVING} else line.since + RENEW
+        if line.broker.link in {Link.UP, Link.LEAVING}:
+            return math.inf
+        return line.since + (ASK_AGAIN if line.broker.link is Link.REFUSED else RENEW)
 
     def _read_events(self, line: Line, now: float) -> None:
         while _readable(line.monitor):
             # 16 bits of event, 32 of a value: zmq_socket_monitor(3). pyzmq's own parser would import asyncio.
-            event = int.from_bytes(line.monitor.recv_multipart(zmq.NOBLOCK)[0][:2], sys.byteorder)
+            news = line.monitor.recv_multipart(zmq.NOBLOCK)[0]
+            event = int.from_bytes(news[:2], sys.byteorder)
             if event == UP:
                 self._session.up(line.broker, now)
-            elif event & DOWN:
+            elif event == DOWN and line.failed:
+                line.failed = False
+            elif event == DOWN and line.broker.link in {Link.UP, Link.LEAVING}:
                 self._receive(line, now)  # what came before the end
                 line.since = now
                 self._session.down(line.broker, now)
+            else:
+                line.failed = event != DOWN
+                line.since = now
+                reason, final = refusal(
+                    event, int.from_bytes(news[2:6], sys.byteorder), curve=line.keys is not None
+                )
+                self._session.refused(line.broker, reason, now, final=final)
 
     def _send(self, line: Line, now: float) -> bool:
         """Whether something was sent."""

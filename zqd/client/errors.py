@@ -56,7 +56,12 @@ class TimedOut(RequestError, TimeoutError):
 
 
 class Unreachable(TimedOut):
-    """The time ran out before there was a connection to any broker: the request was not sent."""
+    """There was no connection to any broker: the request was not sent. `reason` says why, as far as that is known.
+
+    Either the time ran out before there was one; or, at once, every broker refuses the connection: it does not know this
+    client's key, or `server_key` is not its key, or only one side uses CURVE. The client asks again for the next request,
+    at most once a second, so that it gets in when the key has been authorized.
+    """
 
 
 class BrokerLost(RequestError):

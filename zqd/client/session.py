@@ -15,6 +15,7 @@ Laws:
   3. A call is sent at most `sends_left` times: with attempts=1 once, whatever happens.
   4. Of the brokers that are connected, the first of the list that is not silent gets a request.
   5. Every call with a timeout ends at its deadline at the latest.
+  6. No call waits while every broker refuses us: that is said at once, and the next call asks them again.
 
 Called by: `blocking`, `tasks`; its brokers' sockets are in `carrier`.
 """
@@ -35,13 +36,9 @@ from zqd.errors import FailureCode
 
 SENDS = 3  # how often a request without `attempts` is sent at least, if its brokers are lost
 GRACE = 0.25  # seconds that a preferred broker has for its first connection before others get requests
-SUSPICION = (
-    10.0  # seconds for which a broker that was silent is the last choice, unless it gives a sign of life
-)
+SUSPICION = 10.0  # seconds for which a silent broker is the last choice, unless it gives a sign of life
 STATUS = PROTOCOL + b" status="
-STOPPING = (
-    "stopping"  # what a 503 begins with when the broker is about to end (zqd.core.regime, zqd.core.queue)
-)
+STOPPING = "stopping"  # how the 503 of a broker begins that is about to end (zqd.core.regime, zqd.core.queue)
 MOST_MS = 10**9  # what the option `timeout_ms` can say
 SWEEP = 1024  # timers; with more than that, and most of them stale, they are swept
 
@@ -53,6 +50,7 @@ class Link(enum.Enum):
     UP = enum.auto()  # the handshake is over
     LEAVING = enum.auto()  # up, but the broker has said that it is stopping
     DOWN = enum.auto()
+    REFUSED = enum.auto()  # down, and the broker has said that it does not want us
 
 
 class Broker:
@@ -68,6 +66,8 @@ class Broker:
         """Sent, and not answered yet."""
         self.heard = opened
         """When the last message came from it."""
+        self.refusal = ""
+        """Why its last handshake has failed, one clause for people."""
         self.suspect_until = opened
 
     def is_starting(self, now: float) -> bool:
@@ -164,6 +164,7 @@ class Session:
     def up(self, broker: Broker, now: float) -> None:
         """A connection's handshake is over."""
         broker.link = Link.UP
+        broker.refusal = ""
         broker.heard = broker.suspect_until = now
         self._route_waiting(now)
 
@@ -181,6 +182,17 @@ class Session:
                 reason = "the connection broke after the request was sent"
                 self._end(call, BrokerLost(FailureCode.WORKER_LOST, reason, broker.endpoint))
         self._empty_outbox(broker, now)
+
+    def refused(self, broker: Broker, reason: str, now: float, *, final: bool) -> None:
+        """A handshake has failed; `final`: a broker is there and does not want us, so that waiting is no use."""
+        broker.refusal = reason
+        self.down(broker, now)
+        if final:
+            broker.link = Link.REFUSED
+        self._route_waiting(now)
+        if all(broker.link is Link.REFUSED for broker in self.brokers):
+            for call in list(self._waiting):
+                self._end(call, self._nowhere(call))
 
     def received(self, broker: Broker, message: list[bytes], now: float) -> None:
         """A message came from a broker."""
@@ -336,9 +348,20 @@ class Session:
             reason = f"no answer within {call.wishes.timeout:g} s"
             self._end(call, TimedOut(FailureCode.TIMED_OUT, reason))
         else:
-            places = " or ".join(broker.endpoint for broker in self.brokers)
-            reason = f"no connection to {places} within {call.wishes.timeout:g} s"
+            reason = f"no connection to {self._places()} within {call.wishes.timeout:g} s"
             self._end(call, Unreachable(FailureCode.TIMED_OUT, reason))
+
+    def _nowhere(self, call: Call) -> RequestError:
+        """Why a call ends when every broker refuses us."""
+        reason = f"no connection to {self._places()}"
+        if not call.tried:
+            return Unreachable(FailureCode.TIMED_OUT, reason)
+        reason = f"the connection broke after the request was sent; now {reason}"
+        return BrokerLost(FailureCode.WORKER_LOST, reason, call.tried[-1].endpoint)
+
+    def _places(self) -> str:
+        refusals = [f" ({broker.refusal})" if broker.refusal else "" for broker in self.brokers]
+        return " or ".join(broker.endpoint + why for broker, why in zip(self.brokers, refusals, strict=True))
 
     def _end(self, call: Call, error: RequestError | None = None) -> None:
         call.error = error

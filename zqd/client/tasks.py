@@ -26,6 +26,7 @@ from zqd.client.arguments import (
 )
 from zqd.client.carrier import Carrier
 from zqd.client.errors import ClosedError
+from zqd.client.keys import Keys, OwnSecret, ServerKeys, keys_of
 from zqd.client.session import Session
 from zqd.errors import FailureCode
 
@@ -48,9 +49,12 @@ class AsyncClient:
         attempts: int | None = None,
         priority: int | None = None,
         heartbeat: float | None = DEFAULT_HEARTBEAT,
+        server_key: ServerKeys = None,
+        curve_secret: OwnSecret = None,
     ) -> None:
         self._wishes = Wishes().changed(timeout, attempts, priority)
         self._endpoints = endpoints_of(endpoints)
+        self._keys = keys_of(len(self._endpoints), server_key, curve_secret)
         self._heartbeat = heartbeat_of(heartbeat)
         self._driver: _Driver | None = None
         self._closed = False
@@ -94,7 +98,7 @@ class AsyncClient:
             raise ClosedError(FailureCode.CANCELLED, CLOSED)
         loop = asyncio.get_running_loop()
         if self._driver is None:
-            self._driver = _Driver(loop, self._endpoints, self._heartbeat)
+            self._driver = _Driver(loop, self._endpoints, self._keys, self._heartbeat)
             weakref.finalize(self, self._driver.abandon)
         elif self._driver.loop is not loop:
             raise RuntimeError("the client belongs to another event loop: make one in each")
@@ -120,7 +124,11 @@ class _Driver:
     """The session and its sockets in a loop."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, endpoints: tuple[str, ...], heartbeat: float | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        endpoints: tuple[str, ...],
+        keys: tuple[Keys | None, ...],
+        heartbeat: float | None,
     ) -> None:
         self.loop = loop
         self._closed = False
@@ -130,7 +138,7 @@ class _Driver:
         self._due = math.inf
         """When the timer goes off, time.monotonic()."""
         self._session = Session(endpoints, os.urandom(8), time.monotonic())
-        self._carrier = Carrier(self._session, heartbeat, self._watch, loop.remove_reader)
+        self._carrier = Carrier(self._session, keys, heartbeat, self._watch, loop.remove_reader)
 
     def _watch(self, descriptor: int) -> None:
         self.loop.add_reader(descriptor, self._turn)

@@ -48,6 +48,7 @@ def load(
     names = tuple(draft.queues) or ("default",)
     if whole:
         _check_complete(draft, names)
+        _check_keys(draft, names)
     _check_endpoints(draft, names, whole)
     files = tuple(file for file, _ in trees)
     if draft.problems:
@@ -100,7 +101,7 @@ def _check_endpoints(draft: Draft, names: Sequence[str], whole: bool) -> None:
     first_use: dict[object, str] = {}
     for path, text in _endpoints_in_use(draft, names, whole):
         endpoint = parse_endpoint(text)
-        if not (endpoint.is_loopback or allowed or unknown or draft.mentions(f"{path}_curve_secret")):
+        if not (endpoint.is_loopback or allowed or unknown or _is_meant(draft, f"{path}_curve_secret")):
             draft.problems.append(
                 f"{draft.where(path)}: {text} can be reached from other machines, and whoever connects would be "
                 f"served; expected {path}_curve_secret, a loopback or ipc:// endpoint, or, if that is meant, "
@@ -126,18 +127,25 @@ def _check_keys(draft: Draft, names: Sequence[str]) -> None:
             secret, keys, anonymous = (
                 f"queues.{name}.{side}_{key}" for key in ("curve_secret", "authorized_keys", "anonymous")
             )
+            if secret in draft.rejected:
+                continue  # which has a line already
             if draft.values.get(secret):
-                if not (draft.values.get(keys) or draft.values.get(anonymous)):
+                if not (_is_meant(draft, keys) or _is_meant(draft, anonymous)):
                     draft.problems.append(
                         f"{draft.where(secret)}: nobody could connect; expected {keys}, or {anonymous} = true to let "
                         "everybody in"
                     )
-            elif not draft.mentions(secret):
+            else:
                 draft.problems += [
                     f"{draft.where(path)}: means nothing without a key of zqd's own; expected {secret} as well"
                     for path in (keys, anonymous)
                     if draft.values.get(path)
                 ]
+
+
+def _is_meant(draft: Draft, path: str) -> bool:
+    """Whether dotted key `path` has a value that is not empty or false, or a bad one, which has its own line."""
+    return bool(draft.values.get(path)) or path in draft.rejected
 
 
 def _endpoints_in_use(draft: Draft, names: Sequence[str], whole: bool) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from zqd.config.values import (
     ENDPOINT,
     ENDPOINTS,
     INT,
+    KEY_FILE,
     LOG_TARGET,
     MODE,
     NETWORKS,
@@ -153,7 +154,7 @@ def _entry(side: str, peers: str) -> tuple[Setting, ...]:
     rows: tuple[tuple[str, Kind, Value, str], ...] = (
         (
             "curve_secret",
-            TEXT,
+            KEY_FILE,
             "",
             f"The key by which zqd proves itself to {peers}, who then need keys too: a file, or a credential's name.",
         ),

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zqd.endpoints import parse as parse_endpoint_text
+from zqd.keys import is_key
 
 _TYPE_NAMES: dict[type, str] = {dict: "a table", list: "a list", tuple: "a list", type(None): "nothing"}
 
@@ -194,6 +195,16 @@ def parse_text(value: object) -> str:
     return _printable(value.strip())
 
 
+def parse_key_file(value: object) -> str:
+    """A file with a key, by its absolute path or as a credential; a key in its place is not repeated, for values are shown."""
+    text = parse_text(value)
+    if is_key(text):
+        raise ValueError("it is a key itself and not the file that has it")
+    if "/" in text and not text.startswith("/"):
+        raise ValueError("it is neither an absolute path nor a credential's name")
+    return text
+
+
 def parse_account(value: object) -> str:
     """A user's or group's name or number, as text."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
@@ -332,6 +343,14 @@ ENDPOINTS = Kind(
     _list_to_toml,
 )
 TEXT = Kind("string", "", "a string", parse_text, parse_text, toml_string)
+KEY_FILE = Kind(
+    "file with a key",
+    "",
+    "the absolute path of a .key_secret certificate, or a credential's name",
+    parse_key_file,
+    parse_key_file,
+    toml_string,
+)
 ACCOUNT = Kind(
     "name or number",
     "",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from zqd.zmtp.curve import CurveServer
 
 COOKIE_LIFETIME = 60.0  # seconds, as in `zqd.zmtp.curve`, which is not imported for those who do without
-LONGEST_WAIT = 86400.0  # seconds until keys are looked at again
+LONGEST_WAIT = 600.0  # seconds until keys are looked at again: the clock that they expire by may be set
 
 
 class Device:
@@ -97,8 +97,10 @@ class Device:
         """Let peers in by this gate from now on; whom it would not let in has to go."""
         self.gates[side] = gate
         for link in self._links_of(side):
-            if link.peer is None and gate.curve is not None:
-                link.lost("the keys have changed during the handshake")
+            if link.peer is None and (
+                gate.curve is not None or gate.still_admits(link.address, link.connection.mechanism)
+            ):
+                link.lost("who may come in has changed during the handshake")
         self._examine(side)
         if gate.curve is not None:
             self._rotate_later(gate.curve)
@@ -107,7 +109,7 @@ class Device:
         """Close the connections of those who may not stay, now and whenever a key expires."""
         gate = self.gates[side]
         for link in self._links_of(side):
-            reason = None if link.peer is None else gate.still_admits(link.connection.mechanism)
+            reason = None if link.peer is None else gate.still_admits(link.address, link.connection.mechanism)
             if reason is not None:
                 self.note("peer.refused", link=link, reason=reason)
                 link.lost("it may not stay")

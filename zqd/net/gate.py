@@ -48,13 +48,10 @@ class Gate:
         peer = _parsed(address)
         if peer is None:
             return None
-        if any(peer in network for network in self._deny):
-            return "its address is denied"
-        if self._allow and not any(peer in network for network in self._allow):
-            return "its address is not among those allowed"
-        if self._rate and not peer.is_loopback and not self._in_pace(peer, now):
+        reason = self._barred(peer)
+        if reason is None and self._rate and not peer.is_loopback and not self._in_pace(peer, now):
             return f"more than {self._rate} connections a second from its address"
-        return None
+        return reason
 
     def connection(self, socket_type: bytes, max_message_size: int) -> Connection:
         """The protocol state of a peer that has come in."""
@@ -66,8 +63,12 @@ class Gate:
         mechanism = Curve(self.curve, socket_type, os.urandom(ENTROPY_SIZE))
         return SecuredConnection(mechanism, socket_type, max_message_size)
 
-    def still_admits(self, mechanism: Mechanism) -> str | None:
-        """Why a peer that has come in by an earlier gate may not stay; None where it may."""
+    def still_admits(self, address: str, mechanism: Mechanism) -> str | None:
+        """Why a peer that has come in, perhaps by an earlier gate, may not stay; None where it may."""
+        peer = _parsed(address)
+        barred = None if peer is None else self._barred(peer)
+        if barred is not None:
+            return barred
         if self.curve is None:
             return None
         if mechanism.name != b"CURVE":
@@ -78,24 +79,39 @@ class Gate:
             return str(refusal)
         return None
 
+    def _barred(self, peer: Address) -> str | None:
+        if any(peer in network for network in self._deny):
+            return "its address is denied"
+        if self._allow and not any(peer in network for network in self._allow):
+            return "its address is not among those allowed"
+        return None
+
     def _in_pace(self, peer: Address, now: float) -> bool:
-        """A bucket for each address that holds the connections of a second, and fills up in one."""
+        """A bucket for each address that holds the connections of a second, and fills up in one.
+
+        Being refused takes nothing out of it: who tries again and again gets in at the rate, as libzmq's peers have to.
+        """
         who = peer if peer.version == 4 else ipaddress.ip_network((peer, IPV6_SITE), strict=False)
         left, since = self._pace.pop(who, (float(self._rate), now))
         left = min(float(self._rate), left + (now - since) * self._rate)
         if len(self._pace) >= MOST_ADDRESSES:
             del self._pace[next(iter(self._pace))]  # who came last the longest ago
-        self._pace[who] = (max(left - 1, 0.0), now)
-        return left >= 1
+        in_pace = left >= 1
+        self._pace[who] = (left - in_pace, now)
+        return in_pace
 
 
 def _parsed(address: str) -> Address | None:
-    """The IP address in `127.0.0.1:40312` or `[::1]:40312`; None for a unix socket's peer."""
+    """The IP address in `127.0.0.1:40312` or `[::1]:40312`; None for a unix socket's peer.
+
+    A socket that systemd passed may be for IPv4 as well as IPv6, and has IPv4 peers as `[::ffff:127.0.0.1]:40312`.
+    """
     host = address.rpartition(":")[0].strip("[]").partition("%")[0]
     try:
-        return ipaddress.ip_address(host)
+        peer = ipaddress.ip_address(host)
     except ValueError:
         return None
+    return (peer.ipv4_mapped or peer) if peer.version == 6 else peer
 
 
 def is_loopback(address: str) -> bool:

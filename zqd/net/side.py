@@ -15,7 +15,7 @@ from zqd.endpoints import Listener, parse
 from zqd.net.addresses import address_of
 from zqd.net.loop import Loop
 
-ACCEPTS_PER_TURN = 64  # connections that one listener accepts before the others have their turn
+ACCEPTS_PER_TURN = 32  # connections that one listener accepts before the others have their turn
 RETRY = 1.0  # seconds until accepting is tried again where it was not possible
 
 Notify = Callable[[str, dict[str, object]], None]

@@ -16,19 +16,22 @@ from zmq.utils.monitor import recv_monitor_message
 
 from zqd.errors import FailureCode
 from zqd.worker.job import Job
+from zqd.worker.keys import Keys, refusal
 
 PROTOCOL = b"zqd/1"
 RECONNECT, RECONNECT_MOST = 100, 2000  # milliseconds between two tries to connect
-REFUSED_PAUSE = 1.0  # seconds until the next try after a handshake that has failed
+REFUSED_PAUSE = 1.0  # seconds until the next try after a handshake for which libzmq would not try again
+LOST_PAUSE = 10.0  # seconds likewise after a connection that was lost; libzmq mostly tries again by itself
 LINGER = 1000  # milliseconds for what is still to be sent at the end
 SHOWN = 32  # characters of a strange message
 
-_FAILED_HANDSHAKE = (
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+_EVENTS = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_DISCONNECTED
 )
-_EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _FAILED_HANDSHAKE
 
 Note = Callable[[str, dict[str, object]], None]
 """Takes an event by its name, with its fields."""
@@ -47,9 +50,16 @@ class Broker:
     """A connection to one broker, made again whenever it is lost, until it is closed."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, name: str, beats: Heartbeats, note: Note
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        endpoint: str,
+        keys: Keys | None,
+        name: str,
+        beats: Heartbeats,
+        note: Note,
     ) -> None:
         self.endpoint = endpoint
+        self.keys = keys
         self.connection: object | None = None
         """Another one after each handshake, None while there is none; a job's answer goes only where it came from."""
         self.greeted = False
@@ -58,9 +68,10 @@ class Broker:
         """It gets nothing more from the broker soon, and is closed at `left` or at the next disconnection."""
         self.closed = False
         self.retry_at: float | None = None
-        """When to connect again after a handshake that has failed (monotonic seconds)."""
+        """When to connect again where libzmq may not do so by itself (monotonic seconds)."""
         self._note = note
-        self._refused = False  # and that was said
+        self._explained = False  # a failed handshake was told of, the end of its connection is still to come
+        self._refusal = ""  # the reason that was logged last, since the last handshake that was none
         self.socket = context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.ROUTING_ID, name.encode())
         self.socket.setsockopt(
@@ -76,6 +87,8 @@ class Broker:
             self.socket.setsockopt(zmq.HEARTBEAT_IVL, _milliseconds(beats.interval))
             self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _milliseconds(beats.timeout or beats.interval))
             self.socket.setsockopt(zmq.HEARTBEAT_TTL, _milliseconds(beats.ttl))
+        if keys is not None:
+            keys.apply(self.socket)
         self.monitor = self.socket.get_monitor_socket(_EVENTS)
         try:
             self.socket.connect(endpoint)
@@ -93,31 +106,38 @@ class Broker:
             except zmq.Again:
                 return
             if news["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self.connection, self.greeted, self._refused = object(), False, False
+                self.connection, self.greeted = object(), False
+                self.retry_at, self._refusal = None, ""
                 self._note("worker.connected", {"endpoint": self.endpoint})
             elif news["event"] == zmq.EVENT_DISCONNECTED:
                 self._disconnected(now)
             else:
-                self._refuse(now, str(zmq.Event(news["event"]).name).lower())
+                self._explained = True
+                self._refused(news["event"], news["value"], now)
 
     def _disconnected(self, now: float) -> None:
         if self.connection is not None:
             self.connection = None
+            self.retry_at = now + LOST_PAUSE
             self._note("worker.disconnected", {"endpoint": self.endpoint})
+        elif self._explained:
+            self._explained = False
         else:
-            self._refuse(now, "the connection was closed before it was agreed on")
+            self._refused(zmq.EVENT_DISCONNECTED, 0, now)
         if self.leaving:
             self.close()
 
-    def _refuse(self, now: float, reason: str) -> None:
-        """No handshake: what is there may be no broker. After some of these faults libzmq would not try again."""
-        self.retry_at = now + REFUSED_PAUSE
-        if not self._refused:
-            self._refused = True
+    def _refused(self, event: int, value: int, now: float) -> None:
+        """The handshake has failed. A reason is said once, as long as it stays the same."""
+        if event != zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:  # after that one libzmq does
+            self.retry_at = now + REFUSED_PAUSE
+        reason = refusal(event, value, curve=self.keys is not None)
+        if reason != self._refusal:
+            self._refusal = reason
             self._note("worker.refused", {"endpoint": self.endpoint, "reason": reason})
 
     def retry(self) -> None:
-        """Connect once more after a handshake that has failed."""
+        """Connect once more."""
         self.retry_at = None
         with contextlib.suppress(zmq.ZMQError):  # libzmq has given it up by itself
             self.socket.disconnect(self.endpoint)

@@ -18,7 +18,7 @@ import random
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from zqd.systemd.notify import Notifier
 from zqd.worker.broker import Broker, Heartbeats, Note
 from zqd.worker.handler import Handler
 from zqd.worker.job import Outcome
+from zqd.worker.keys import Keys
 from zqd.worker.settings import WorkerSettings, taken_over
 from zqd.worker.work import Work, told
 
@@ -54,20 +55,25 @@ class Phase(enum.Enum):
 
 
 class Instance:
-    """One worker. `reloader` gives new settings and a new handler, or raises ZqdError; without it `reload` does nothing."""
+    """One worker. `keys` are those for each of `settings.backend`.
+
+    `reloader` gives all three anew, or raises ZqdError; without it `reload` does nothing.
+    """
 
     def __init__(
         self,
         settings: WorkerSettings,
         handler: Handler,
+        keys: Sequence[Keys | None],
         *,
         name: str,
         note: Note,
         notifier: Notifier | None = None,
-        reloader: Callable[[], tuple[WorkerSettings, Handler]] | None = None,
+        reloader: Callable[[], tuple[WorkerSettings, Handler, Sequence[Keys | None]]] | None = None,
     ) -> None:
         self.phase = Phase.STARTING
         self._settings = settings
+        self._keys = keys
         self._work = Work(settings, handler, self._post, note)
         self._name = name
         self._note = note
@@ -247,16 +253,17 @@ class Instance:
         self._connect()
 
     def _connect(self) -> None:
-        """Have a connection to each broker of the settings, and to no other."""
+        """Have a connection to each broker of the settings, with its keys, and to no other."""
         settings = self._settings
         beats = Heartbeats(settings.heartbeat_interval, settings.heartbeat_timeout, settings.heartbeat_ttl)
-        known = {broker.endpoint: broker for broker in self._brokers if not broker.leaving}
-        for endpoint, broker in known.items():
-            if endpoint not in settings.backend:
+        wanted = dict(zip(settings.backend, self._keys, strict=True))
+        known = {(broker.endpoint, broker.keys): broker for broker in self._brokers if not broker.leaving}
+        for way, broker in known.items():
+            if way not in wanted.items():
                 broker.leave()
-        for endpoint in dict.fromkeys(settings.backend):
-            if endpoint not in known:
-                self._brokers.append(Broker(self._context, endpoint, self._name, beats, self._note))
+        for endpoint, keys in wanted.items():
+            if (endpoint, keys) not in known:
+                self._brokers.append(Broker(self._context, endpoint, keys, self._name, beats, self._note))
 
     def _hello(self, broker: Broker) -> None:
         held = [job.request_id for job in (*self._work.running, *self._work.hung) if job.broker is broker]
@@ -282,17 +289,20 @@ class Instance:
             return
         self._notifier.reloading()
         try:
-            settings, handler = self._reloader()
+            settings, handler, keys = self._reloader()
         except ZqdError as error:
             self._rejected(str(error), error.__cause__)
         else:
-            self._work.prepare(handler, handler.setup, partial(self._reloaded, settings, handler))
+            self._work.prepare(handler, handler.setup, partial(self._reloaded, settings, handler, keys))
 
-    def _reloaded(self, settings: WorkerSettings, handler: Handler, outcome: Outcome) -> None:
+    def _reloaded(
+        self, settings: WorkerSettings, handler: Handler, keys: Sequence[Keys | None], outcome: Outcome
+    ) -> None:
         if isinstance(outcome, BaseException):
             self._rejected(f"the handler's setup failed: {told(outcome)}", outcome)
             return
         self._settings, changed, pending = taken_over(self._settings, settings)
+        self._keys = keys
         self._work.replace(self._settings, handler)
         self._most_requests = _limit(settings)
         self._note("config.reloaded", {"changed": changed, "pending": pending})

@@ -18,12 +18,15 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+from zqd.errors import ConfigError
 from zqd.events import EVENTS, message
 from zqd.worker.handler import PythonHandler, load
 from zqd.worker.instance import Instance
+from zqd.worker.keys import load_keys
 from zqd.worker.settings import SETTINGS, WorkerSettings
 from zqd.worker.signals import signals_to
 
@@ -35,7 +38,11 @@ class Worker:
 
     `handler` is a callable from bytes to bytes (or from a list of frames to one, see zqd-worker(8)), plain or async, a class of
     such objects, or "MODULE:NAME". `settings` are those of zqd-worker.toml(5), in Python's terms: seconds, bytes, numbers. The
-    name is what zqctl shows. ValueError where a setting makes no sense.
+    name is what zqctl shows. ValueError where a setting makes no sense, or a file of keys cannot be had.
+
+    A broker that uses CURVE needs `server_key`: its key, of 40 characters, or the path of its certificate, or a list of them,
+    one for each broker, "" for one without CURVE. `curve_secret` is the path of our own `.key_secret` certificate; without it
+    we are anonymous. A broker that refuses us is tried again every second, and the log says why it does.
 
     `run` works in the calling thread until `stop`; as a context manager it works in a thread of its own.
     """
@@ -47,16 +54,29 @@ class Worker:
         *,
         name: str | None = None,
         concurrency: int = 1,
+        server_key: str | Sequence[str] = "",
+        curve_secret: str | os.PathLike[str] = "",
         **settings: Any,
     ) -> None:
-        endpoints = [backend] if isinstance(backend, str) else list(backend)
-        chosen = _checked({"backend": endpoints, "concurrency": concurrency, **settings})
+        settings["backend"] = [backend] if isinstance(backend, str) else list(backend)
+        settings |= {
+            "concurrency": concurrency,
+            "server_key": server_key,
+            "curve_secret": os.fspath(curve_secret),
+        }
+        chosen = _checked(settings)
+        if chosen.curve_secret:  # a bare name would be a credential's
+            chosen = replace(chosen, curve_secret=os.path.abspath(chosen.curve_secret))
+        try:
+            keys = load_keys(chosen)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
         limits: dict[str, Any] = {"frames": chosen.frames, "max_reply_size": chosen.max_reply_size}
         if isinstance(handler, str):
             loaded = load(handler, **limits)
         else:
             loaded = PythonHandler(handler, _label(handler), **limits)
-        self._instance = Instance(chosen, loaded, name=name or f"zqd-worker@{os.getpid()}", note=_log)
+        self._instance = Instance(chosen, loaded, keys, name=name or f"zqd-worker@{os.getpid()}", note=_log)
         self._thread: threading.Thread | None = None
         self._fault: BaseException | None = None
 

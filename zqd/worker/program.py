@@ -18,12 +18,13 @@ from typing import NoReturn
 
 from zqd import __version__
 from zqd.errors import ExitStatus, UsageError, ZqdError
-from zqd.logs import EventLog, configure, set_level
+from zqd.logs import EventLog, configure, hold_standard_descriptors, set_level
 from zqd.systemd.notify import Notifier
 from zqd.worker.command import CommandHandler
 from zqd.worker.handler import Handler
 from zqd.worker.handler import load as load_handler
 from zqd.worker.instance import Instance
+from zqd.worker.keys import Keys, load_keys
 from zqd.worker.settings import WorkerSettings, describe, load
 from zqd.worker.signals import STOP, signals_to
 
@@ -35,7 +36,7 @@ FLAGS = ("backend", "handler", "command", "concurrency", "log_level", "log_forma
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `zqd-worker` with `argv` (without the program's name) and return its exit status."""
-    _hold_standard_descriptors()
+    hold_standard_descriptors()
     program = _Program()
     status = _status_of(program, argv)
     if program.abandoned:
@@ -84,6 +85,7 @@ class _Program:
         if self._options.print_config:
             sys.stdout.write(describe(settings, sources))
             return
+        keys = load_keys(settings)
         sys.path[:0] = settings.python_path
         handler = _handler(settings)
         if self._options.check_config:
@@ -91,20 +93,30 @@ class _Program:
                 sys.stderr.write(f"{NAME}: warning: command: there is no program {settings.command[0]}\n")
             sys.stdout.write("the configuration is good\n")
             return
-        self._serve(settings, handler, default=sources["handler"] == "default" and not settings.command)
+        default = sources["handler"] == "default" and not settings.command
+        self._serve(settings, handler, keys, default=default)
 
-    def _serve(self, settings: WorkerSettings, handler: Handler, *, default: bool) -> None:
+    def _serve(
+        self, settings: WorkerSettings, handler: Handler, keys: Sequence[Keys | None], *, default: bool
+    ) -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(
                 line_buffering=True
             )  # what a handler prints shall be seen when it is printed
         notifier = Notifier.from_environment()
-        configure(settings.log_level, settings.log_format, settings.log_target, identifier=NAME)
+        configure(
+            settings.log_level,
+            settings.log_format,
+            settings.log_target,
+            identifier=f"{NAME}@{self._instance}",
+        )
         log = EventLog()
         if default:
             log("instance.default", {"handler": settings.handler})
         name = f"{NAME}@{self._instance}"
-        instance = Instance(settings, handler, name=name, note=log, notifier=notifier, reloader=self._reload)
+        instance = Instance(
+            settings, handler, keys, name=name, note=log, notifier=notifier, reloader=self._reload
+        )
         try:
             with signals_to(instance, reload=True):
                 try:
@@ -120,11 +132,12 @@ class _Program:
     def _load(self) -> tuple[WorkerSettings, dict[str, str]]:
         return load(self._options.config, self._instance, self._options.set, self._flags)
 
-    def _reload(self) -> tuple[WorkerSettings, Handler]:
+    def _reload(self) -> tuple[WorkerSettings, Handler, Sequence[Keys | None]]:
         settings, _ = self._load()
+        keys = load_keys(settings)
         handler = _handler(settings, fresh=True)
         set_level(settings.log_level)
-        return settings, handler
+        return settings, handler, keys
 
 
 def _handler(settings: WorkerSettings, *, fresh: bool = False) -> Handler:
@@ -180,10 +193,3 @@ def _parser() -> argparse.ArgumentParser:
         "takes the rest of the line",
     )
     return parser
-
-
-def _hold_standard_descriptors() -> None:
-    """Fill those of 0, 1 and 2 that are closed: a connection must never get the number to which handlers print."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # open(2) gives the lowest that is free
-        pass
-    os.close(fd)

@@ -6,6 +6,7 @@ As `zqd.config.settings` is for the broker. Defaults are those of `WorkerSetting
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -14,7 +15,19 @@ from typing import Any
 
 from zqd.config.flat import load_flat
 from zqd.config.settings import DAEMON_SETTINGS, Setting
-from zqd.config.values import BOOL, DURATION, ENDPOINTS, INT, SIZE, TEXT, WORDS, Kind, parse_endpoint, shown
+from zqd.config.values import (
+    BOOL,
+    DURATION,
+    ENDPOINTS,
+    INT,
+    KEY_FILE,
+    SIZE,
+    TEXT,
+    WORDS,
+    Kind,
+    parse_endpoint,
+    shown,
+)
 from zqd.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/zqd/worker.toml")
@@ -22,6 +35,8 @@ DEFAULT_PATH = Path("/etc/zqd/worker.toml")
 INSTANCES = "workers"
 """The folder beside it: INSTANCE.toml there goes over it; it need not exist either."""
 DEFAULT_HANDLER = "zqd.handlers:hello"
+BACKEND_VARIABLE = "ZQD_BACKEND"
+"""The variable with the default of `backend`: the packaged unit has no network, and so another one than a shell."""
 
 _HOST = re.compile(r"tcp://([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)(\.[A-Za-z0-9-]+)*\.?:([0-9]{1,5})")
 _ANYWHERE = ("tcp://0.0.0.0:", "tcp://[::]:")
@@ -33,6 +48,8 @@ class WorkerSettings:
     """Everything that can be set; durations in seconds, sizes in bytes, 0 for none."""
 
     backend: tuple[str, ...] = ("tcp://127.0.0.1:5560",)
+    server_key: tuple[str, ...] = ()
+    curve_secret: str = ""
     handler: str = DEFAULT_HANDLER
     command: tuple[str, ...] = ()
     frames: bool = False
@@ -72,6 +89,16 @@ def _parse_broker(value: object) -> str:
     return endpoint
 
 
+def _parse_server_keys(value: object) -> tuple[str, ...]:
+    """One key for all brokers, or one for each, where an empty one is for a broker without CURVE."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{shown(value)} is no key")
+    keys = tuple(str(TEXT.parse(key)) for key in value)
+    return keys if any(keys) else ()
+
+
 _BACKEND = Kind(
     ENDPOINTS.name,
     "",
@@ -79,6 +106,14 @@ _BACKEND = Kind(
     _parse_backend,
     lambda text: _parse_backend(text.split(",")),
     ENDPOINTS.to_toml,
+)
+_SERVER_KEYS = Kind(
+    "string, or list of strings",
+    "",
+    "a key of 40 characters, or the path of a certificate, or a list of them, one for each broker",
+    _parse_server_keys,
+    lambda text: _parse_server_keys(text.split(",")),  # no key has a comma
+    WORDS.to_toml,
 )
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(WorkerSettings)}
 
@@ -93,6 +128,12 @@ def _row(key: str, kind: Kind, text: str, **more: Any) -> Setting:
 # In the order of the fields of WorkerSettings.
 SETTINGS: tuple[Setting, ...] = (
     _row("backend", _BACKEND, "The brokers to serve; each has a connection of its own."),
+    _row(
+        "server_key",
+        _SERVER_KEYS,
+        "The public key of the brokers, who then use CURVE, or the path of its certificate.",
+    ),
+    _row("curve_secret", KEY_FILE, "Our own key for brokers that use CURVE: a file, or a credential's name."),
     _row("handler", TEXT, "MODULE:NAME of the callable that answers requests.", minimum=1),
     _row(
         "command", WORDS, "A program and its arguments, run once a request in place of a handler.", minimum=1
@@ -149,12 +190,14 @@ def load(
     """The settings of an instance and where each came from; ConfigError names all that is wrong.
 
     `path` is the file of all instances: if it is named it has to exist. INSTANCES/`instance`.toml beside it goes over it, where
-    it exists; `sets` and `flags` go over both. Of `handler` and `command` the one that was set last counts.
+    it exists; `sets` and `flags` go over both; without any of them $ZQD_BACKEND is the backend. Of `handler` and `command` the one that was set last counts.
     """
     main = path or DEFAULT_PATH
     own = main.parent / INSTANCES / f"{instance}.toml"
     files = [main, own] if path is None or own.exists() else [main]
     values, sources = load_flat(SETTINGS, files, sets, flags, optional=path is None)
+    if sources["backend"] == "default" and (text := os.environ.get(BACKEND_VARIABLE)):
+        values["backend"], sources["backend"] = _from_environment(text), f"${BACKEND_VARIABLE}"
     order = ["default", *map(str, files), "--set"]
     ranks = {key: order.index(sources[key]) if sources[key] in order else len(order) for key in sources}
     if ranks["handler"] == ranks["command"] and ranks["handler"]:
@@ -165,6 +208,15 @@ def load(
         values["handler"], sources["handler"] = DEFAULT_HANDLER, "default"
     chosen: dict[str, Any] = dict(values)
     return WorkerSettings(**chosen), sources
+
+
+def _from_environment(text: str) -> tuple[str, ...]:
+    row = next(row for row in SETTINGS if row.key == "backend")
+    try:
+        value: Any = row.parse_text(text)
+    except ValueError as error:
+        raise ConfigError([f"${BACKEND_VARIABLE}: {error}"]) from None
+    return tuple(value)
 
 
 def describe(settings: WorkerSettings, sources: Mapping[str, str]) -> str:

@@ -17,12 +17,15 @@ STOP = (signal.SIGTERM, signal.SIGINT)
 @contextlib.contextmanager
 def signals_to(instance: Instance, *, reload: bool) -> Iterator[None]:
     """Hand signals to the instance while it runs, SIGHUP only with `reload`; afterwards everything is as it was before."""
-    stopping = False
+    asked = 0
 
     def stop(*_: object) -> None:
-        nonlocal stopping
-        (instance.abort if stopping else instance.stop)()
-        stopping = True
+        nonlocal asked
+        asked += 1  # first of all: one more may interrupt any call from here on
+        if asked == 1:
+            instance.stop()
+        elif asked == 2:
+            instance.abort()  # and those that come after it do nothing: in a storm they would pile up
 
     handlers: dict[signal.Signals, Callable[..., None]] = dict.fromkeys(STOP, stop)
     if reload:
