@@ -97,7 +97,7 @@ def test_what_is_no_key(value: object) -> None:
             {"backend": THREE, "server_key": ("/a", KEY, "/b"), "curve_secret": "/c"},
             [
                 "server_key: /a: cannot be read (No such file or directory); expected a readable file, or a key of 40 characters",
-                "server_key: /b: cannot be read (No such file or directory); expected a readable file",
+                "server_key: /b: cannot be read (No such file or directory); expected a readable file, or a key of 40 characters",
                 "curve_secret: /c: cannot be read (No such file or directory); expected a readable file",
             ],
         ),
