@@ -6,7 +6,9 @@ function, and rates follow by subtraction.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 
@@ -37,67 +39,91 @@ def _bounds() -> tuple[float, ...]:
 
 
 class Histogram:
-    """Durations in fixed buckets: bounded memory, 135 integers for each of eight tables.
+    """Durations in fixed buckets: bounded memory, at most 135 integers for each of eight tables.
 
     Reads both since the start and over about the last minute (the running ten-second slice and the six before it).
     A quantile is exact to within its bucket (19 %), interpolated; `max` is exact.
+
+    To record costs next to nothing, because durations are counted many at a time: whoever records calls `settle` first, with
+    the time, whenever that is past `due`.
     """
 
     BOUNDS = _bounds()
     SLICE = 10.0  # seconds
     SLICES = 6
+    PATIENCE = 0.1  # seconds for which durations lie uncounted: some thousands of them at the most
 
-    __slots__ = ("_counts", "_ends", "_max", "_past", "_total", "_total_max")
+    __slots__ = ("_counts", "_ends", "_max", "_past", "_recorded", "_total", "_total_max", "due", "record")
 
     def __init__(self) -> None:
-        size = len(self.BOUNDS) + 1
-        self._counts = [0] * size  # of the running slice
+        self._recorded: list[float] = []  # and not counted yet, all of the running slice
+        self.record: Callable[[float], None] = self._recorded.append
+        """Take one duration, seconds."""
+        self.due = 0.0
+        """From when on `settle` has to be called before the next `record`, monotonic seconds."""
+        self._counts: Counter[int] = Counter()  # of the running slice, by bucket
         self._max = 0.0
         self._ends = 0.0  # when the running slice ends; 0 before the first one
-        self._past: list[
-            tuple[float, list[int], float]
-        ] = []  # (end, counts, max) of finished slices, oldest first
-        self._total = [0] * size  # of all finished slices
+        # (end, counts, max) of finished slices, oldest first
+        self._past: list[tuple[float, Counter[int], float]] = []
+        self._total: Counter[int] = Counter()  # of all finished slices
         self._total_max = 0.0
 
-    def record(self, seconds: float, now: float) -> None:
-        """Count one duration; `now` is the monotonic time."""
+    def settle(self, now: float) -> None:
+        """Count what was recorded; from now on it is `now` (monotonic seconds)."""
+        self._count()
         if now >= self._ends:
             self._turn(now)
-        self._counts[bisect_left(self.BOUNDS, seconds)] += 1
-        if seconds > self._max:
-            self._max = seconds
+        self.due = min(now + self.PATIENCE, self._ends)
 
     def since_start(self, *quantiles: float) -> dict[str, float | None]:
         """`{"p50": seconds, …, "max": seconds}` of everything recorded; None where there is nothing."""
-        counts = [a + b for a, b in zip(self._total, self._counts, strict=True)]
-        return _summary(counts, max(self._total_max, self._max), quantiles)
+        self._count()
+        return _summary(self._total + self._counts, max(self._total_max, self._max), quantiles)
 
     def last_minute(self, now: float, *quantiles: float) -> dict[str, float | None]:
         """The same of about the last minute (60 to 70 s)."""
-        if now >= self._ends:
-            self._turn(now)
-        counts, largest = list(self._counts), self._max
+        self.settle(now)
+        counts, largest = self._counts.copy(), self._max
         for _, past, past_max in self._past:
-            counts = [a + b for a, b in zip(counts, past, strict=True)]
+            counts += past
             largest = max(largest, past_max)
         return _summary(counts, largest, quantiles)
 
+    def _count(self) -> None:
+        """Sorted durations take few looks: one at the end of each bucket."""
+        recorded = self._recorded
+        if not recorded:
+            return
+        recorded.sort()
+        self._max = max(self._max, recorded[-1])
+        counted = 0
+        for bucket in range(bisect_left(self.BOUNDS, recorded[0]), len(self.BOUNDS)):
+            below = bisect_right(recorded, self.BOUNDS[bucket], counted)
+            if below > counted:
+                self._counts[bucket] += below - counted
+                counted = below
+                if counted == len(recorded):
+                    break
+        else:
+            self._counts[len(self.BOUNDS)] += len(recorded) - counted
+        recorded.clear()
+
     def _turn(self, now: float) -> None:
         """Finish the running slice and begin the one that holds `now`."""
-        if any(self._counts):
+        if self._counts:
             self._past.append((self._ends, self._counts, self._max))
-            self._total = [a + b for a, b in zip(self._total, self._counts, strict=True)]
+            self._total += self._counts
             self._total_max = max(self._total_max, self._max)
-            self._counts = [0] * len(self._counts)
+            self._counts = Counter()
             self._max = 0.0
         self._ends = now - now % self.SLICE + self.SLICE
         oldest = self._ends - (self.SLICES + 1) * self.SLICE
         self._past = [slice_ for slice_ in self._past if slice_[0] > oldest]
 
 
-def _summary(counts: list[int], largest: float, quantiles: tuple[float, ...]) -> dict[str, float | None]:
-    total = sum(counts)
+def _summary(counts: Counter[int], largest: float, quantiles: tuple[float, ...]) -> dict[str, float | None]:
+    total = counts.total()
     summary: dict[str, float | None] = {}
     for quantile in quantiles:
         summary[f"p{quantile * 100:g}"] = _quantile(counts, total, largest, quantile) if total else None
@@ -105,12 +131,12 @@ def _summary(counts: list[int], largest: float, quantiles: tuple[float, ...]) ->
     return summary
 
 
-def _quantile(counts: list[int], total: int, largest: float, quantile: float) -> float:
+def _quantile(counts: Counter[int], total: int, largest: float, quantile: float) -> float:
     """Interpolated inside the bucket that holds the rank; never above the largest value seen."""
     rank = quantile * total
     below = 0
-    for index, count in enumerate(counts):
-        if count and below + count >= rank:
+    for index, count in sorted(counts.items()):
+        if below + count >= rank:
             low = Histogram.BOUNDS[index - 1] if index else 0.0
             high = Histogram.BOUNDS[index] if index < len(Histogram.BOUNDS) else largest
             return min(low + (high - low) * (rank - below) / count, largest)

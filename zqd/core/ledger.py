@@ -18,7 +18,18 @@ from zqd.zmtp.connection import LARGE
 class Ledger:
     """Counters and histograms of one queue, and the only code that ends a request."""
 
-    __slots__ = ("_boot", "_out", "busy", "counters", "run", "settings", "wait")
+    __slots__ = (
+        "_boot",
+        "_due",
+        "_out",
+        "_record_run",
+        "_record_wait",
+        "busy",
+        "counters",
+        "run",
+        "settings",
+        "wait",
+    )
 
     def __init__(self, out: Outputs, settings: QueueSettings, boot: bytes) -> None:
         self._out = out
@@ -31,6 +42,8 @@ class Ledger:
         """Of that attempt, seconds."""
         self.busy = 0.0
         """Sum of the run times of all answered attempts, worker-seconds."""
+        self._record_wait, self._record_run = self.wait.record, self.run.record
+        self._due = 0.0  # of both histograms
 
     def rising(self) -> tuple[float, ...]:
         """What rates are made of: received, replied, worker-seconds."""
@@ -50,14 +63,17 @@ class Ledger:
     ) -> None:
         """The holder has answered: pass on `raw` without its first `skip` bytes."""
         client = request.client
-        worker.replied += 1
         started = request.started
-        self.wait.record(started - request.arrived, now)
-        self.run.record(now - started, now)
+        run = now - started
+        if now >= self._due:
+            self._settle(now)
+        self._record_wait(started - request.arrived)
+        self._record_run(run)
         if self.settings.slow_request and now - request.arrived >= self.settings.slow_request:
             self._note_slow(request, worker, now)
-        self.busy += now - started
-        worker.busy += now - started
+        self.busy += run
+        worker.busy += run
+        worker.replied += 1
         request.raw = b""
         if client.gone:
             self.counters.dropped += 1
@@ -65,9 +81,15 @@ class Ledger:
         self.counters.replied += 1
         client.replied += 1
         client.replied_at = now
-        if not client.outbox:
+        outbox = client.outbox
+        if not outbox:
             self._out.outgoing.append(client)
-        client.outbox.append(raw[skip:] if len(raw) < LARGE else memoryview(raw)[skip:])
+        outbox.append(raw[skip:] if len(raw) < LARGE else memoryview(raw)[skip:])
+
+    def _settle(self, now: float) -> None:
+        self.wait.settle(now)
+        self.run.settle(now)
+        self._due = self.run.due
 
     def _note_slow(self, request: Request, worker: Worker, now: float) -> None:
         """From arrival to reply it took `slow_request` or longer."""
