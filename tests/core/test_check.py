@@ -71,10 +71,6 @@ def _ready_miscounted(scene: Scene) -> None:
     scene.queue.line.ready += 1
 
 
-def _in_flight_miscounted(scene: Scene) -> None:
-    scene.queue.dispatcher.in_flight += 1
-
-
 def _worker_doubled(scene: Scene) -> None:
     """It is in a second collection."""
     scene.queue.workers.draining[scene.busy.peer] = None
@@ -179,7 +175,6 @@ def _read_although_it_is_held_up(scene: Scene) -> None:
         (_held_without_a_worker, "law 1: a held request has no worker"),
         (_bytes_miscounted, "law 1: waiting bytes miscounted"),
         (_ready_miscounted, "law 1: dispatchable requests miscounted"),
-        (_in_flight_miscounted, "law 1: in flight miscounted"),
         (_worker_doubled, "law 1: "),
         (_worker_elsewhere, "law 1: a worker thinks that it is elsewhere"),
         (_worker_misplaced, "law 1: w4 (busy) is not where it belongs"),

@@ -52,10 +52,8 @@ class Admission:
     def admits(self, client: Client, size: int) -> bool:
         """Whether a whole message of `size` bytes may be added to the line now."""
         settings, line = self.settings, self._line
-        if client.waiting and (
-            (settings.max_queued and line.size >= settings.max_queued)
-            or (settings.max_per_client and client.waiting >= settings.max_per_client)
-        ):
+        waiting = client.waiting
+        if waiting and (line.size >= settings.max_queued > 0 or waiting >= settings.max_per_client > 0):
             return False
         if client is self._bearer:
             self._bearer = None
@@ -68,6 +66,20 @@ class Admission:
                 return False
             self._invited.discard(client)
         return line.bytes + self.unfinished - client.unfinished + size <= room
+
+    def admits_all(self, client: Client, count: int, size: int) -> bool:
+        """Whether so many messages of a client, of `size` bytes together, are far from every limit; False is no refusal."""
+        settings, line = self.settings, self._line
+        if self.for_bytes or self._bearer is not None:
+            return False
+        if (
+            0 < settings.max_queued < line.size + count
+            or 0 < settings.max_per_client < client.waiting + count
+        ):
+            return False
+        return (
+            not settings.max_queued_bytes or line.bytes + self.unfinished + size <= settings.max_queued_bytes
+        )
 
     def hold(self, client: Client, size: int) -> None:
         """Pause a client that was not admitted with a message of `size` bytes."""

@@ -6,7 +6,6 @@ else of a peer belongs to the shell, and no socket is known here.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import MutableMapping
 
 from zqd.core.request import Request
@@ -112,7 +111,7 @@ class Worker(Peer):
         """Its slots: most dispatches that it holds at once."""
         self.concurrent = False
         """It has declared its capacity: all its dispatches run; otherwise only the first one does (rule 9)."""
-        self.window: OrderedDict[bytes, Request | None] = OrderedDict()
+        self.window: dict[bytes, Request | None] = {}
         """What it holds by id, in the order sent; None is a debt: a request that ended meanwhile (law 7)."""
         self.debts = 0
         """Places in its window that are debts."""

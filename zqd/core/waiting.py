@@ -37,7 +37,7 @@ class Lane:
 class WaitingLine:
     """All waiting requests of one queue."""
 
-    __slots__ = ("_arrivals", "_lanes", "_occupied", "_picks", "_stalled", "bytes", "ready", "size")
+    __slots__ = ("_arrivals", "_lanes", "_picks", "_spare", "_stalled", "_top", "bytes", "ready", "size")
 
     def __init__(self) -> None:
         self.size = 0
@@ -47,12 +47,12 @@ class WaitingLine:
         self.ready = 0
         """Waiting requests that `pick` may take: those of clients that are not stalled."""
         self._lanes = [Lane() for _ in range(HIGHEST_PRIORITY + 1)]
-        self._occupied = 0  # a bit for each lane that may hold requests; all others are empty
+        self._top = 0  # all lanes above this one are empty
         self._stalled: dict[Client, list[Request]] = {}
-        self._arrivals: list[
-            tuple[int, Request]
-        ] = []  # a heap by seq; entries that wait no more are passed over
+        # Those in turns, in the order of arrival; entries that are not there any more are passed over.
+        self._arrivals: deque[Request] = deque()
         self._picks = 0
+        self._spare: list[deque[Request]] = []  # empty ones, to be used again: a new one is costly
 
     def __iter__(self) -> Iterator[Request]:
         """All waiting requests, in no particular order."""
@@ -73,29 +73,48 @@ class WaitingLine:
         self.bytes += len(request.raw)
         if client.stalled:
             self._stalled.setdefault(client, []).append(request)
-        else:
-            self._line_up(request)
+            return
+        self.ready += 1
+        self._line_up(request)
+        if not request.dispatches:
+            self._arrivals.append(request)
+
+    def add_all(self, client: Client, requests: list[Request], size: int) -> None:
+        """As `add` for each: new requests of one priority and of one client that is not stalled, of `size` bytes together."""
+        count = len(requests)
+        first, *others = requests
+        for request in requests:
+            request.waiting = True
+        client.waiting += count
+        self.size += count
+        self.bytes += size
+        self.ready += count
+        self._line_up(first)
+        self._lanes[first.options.priority].turns[client].extend(others)
+        self._arrivals.extend(requests)
 
     def pick(self) -> Request:
         """Take the request that is next; there must be one."""
         self._picks += 1
-        if self._picks % OLDEST_EVERY == 0:
+        if not self._picks % OLDEST_EVERY:
             oldest = self.oldest()
             assert oldest is not None
             self.remove(oldest)
             return oldest
-        lane = self._lanes[self._occupied.bit_length() - 1]
-        while not (lane.returned or lane.turns):
-            self._occupied ^= 1 << (self._occupied.bit_length() - 1)
-            lane = self._lanes[self._occupied.bit_length() - 1]
+        lane = self._lanes[self._top]
+        while not (lane.turns or lane.returned):
+            self._top -= 1
+            lane = self._lanes[self._top]
         if lane.returned:
             request = heapq.heappop(lane.returned)[1]
             client = request.client
         else:
-            client, requests = lane.turns.popitem(last=False)
+            client, requests = lane.turns.popitem(False)
             request = requests.popleft()
             if requests:
                 lane.turns[client] = requests
+            else:
+                self._spare.append(requests)
         # As `_forget` does it; a client whose request is picked is not stalled.
         request.waiting = False
         client.waiting -= 1
@@ -107,9 +126,16 @@ class WaitingLine:
     def oldest(self) -> Request | None:
         """The request that arrived first among those that `pick` may take."""
         arrivals = self._arrivals
-        while arrivals and not (arrivals[0][1].waiting and not arrivals[0][1].client.stalled):
-            heapq.heappop(arrivals)
-        return arrivals[0][1] if arrivals else None
+        while arrivals and not _takes_turns(arrivals[0]):
+            arrivals.popleft()
+        if len(arrivals) > 2 * self.size + 64:
+            self._count_arrivals()
+            arrivals = self._arrivals
+        oldest = arrivals[0] if arrivals else None
+        for lane in self._lanes:
+            if lane.returned and (oldest is None or lane.returned[0][0] < oldest.seq):
+                oldest = lane.returned[0][1]
+        return oldest
 
     def remove(self, request: Request) -> None:
         """Take one particular request out; it must be waiting."""
@@ -129,7 +155,13 @@ class WaitingLine:
                 requests.remove(request)
                 if not requests:
                     del lane.turns[client]
-        self._forget(request)
+            self.ready -= 1
+        request.waiting = False
+        client.waiting -= 1
+        self.size -= 1
+        self.bytes -= len(request.raw)
+        if len(self._arrivals) > 2 * self.size + 128:  # where nobody picks, `oldest` does not look after them
+            self._count_arrivals()
 
     def of_client(self, client: Client) -> list[Request]:
         """A client's waiting requests, oldest first."""
@@ -159,37 +191,36 @@ class WaitingLine:
     def unstall(self, client: Client) -> None:
         """Line a client's requests up again, at the end of the ring."""
         client.stalled = False
-        for request in self._stalled.pop(client, []):
+        requests = self._stalled.pop(client, [])
+        for request in requests:
             self._line_up(request)
+        self.ready += len(requests)
+        if requests:
+            self._count_arrivals()
 
     def _line_up(self, request: Request) -> None:
-        self.ready += 1
+        """Put a request into its lane."""
         priority = request.options.priority
-        self._occupied |= 1 << priority
+        if priority > self._top:
+            self._top = priority
         lane = self._lanes[priority]
         if request.dispatches:
             heapq.heappush(lane.returned, (request.seq, request))
-        else:
-            requests = lane.turns.get(request.client)
-            if requests is None:
-                lane.turns[request.client] = deque((request,))
-            else:
-                requests.append(request)
-        arrivals = self._arrivals
-        heapq.heappush(arrivals, (request.seq, request))
-        if len(arrivals) > 2 * self.size + 64:
-            live = {entry[0]: entry for entry in arrivals if entry[1].waiting and not entry[1].client.stalled}
-            self._arrivals = sorted(live.values(), key=lambda entry: entry[0])
+            return
+        requests = lane.turns.get(request.client)
+        if requests is None:
+            lane.turns[request.client] = requests = self._spare.pop() if self._spare else deque()
+        requests.append(request)
 
-    def _forget(self, request: Request) -> None:
-        request.waiting = False
-        client = request.client
-        client.waiting -= 1
-        if not client.stalled:
-            self.ready -= 1
-        self.size -= 1
-        self.bytes -= len(request.raw)
+    def _count_arrivals(self) -> None:
+        """Find the order of arrival anew."""
+        requests = (request for lane in self._lanes for turn in lane.turns.values() for request in turn)
+        self._arrivals = deque(sorted(requests, key=_arrival))
 
 
 def _arrival(request: Request) -> int:
     return request.seq
+
+
+def _takes_turns(request: Request) -> bool:
+    return request.waiting and not request.dispatches and not request.client.stalled
