@@ -11,11 +11,13 @@ from zqd.zmtp.frames import (
     COMMAND,
     MORE,
     Raw,
+    cut_short,
     decode_message,
     encode_frame,
     encode_message,
     envelope_of,
     frame_bounds,
+    is_message,
 )
 
 LONG_EMPTY_MORE = bytes.fromhex("03 00 00 00 00 00 00 00 00")
@@ -137,3 +139,38 @@ def test_an_envelope_can_be_read_off_the_beginning_of_a_message() -> None:
     assert envelope_of(start) == start
     assert envelope_of(encode_frame(b"id", MORE)) is None
     assert envelope_of(b"") is None
+
+
+# Whole messages
+
+
+@pytest.mark.parametrize(
+    "frames", [[b"x"], [b"", b"x"], [b"id", b"", b"x" * 255], [b"", b"x" * 256], [b"", b""]]
+)
+def test_one_whole_message_is_told_from_all_else(frames: list[bytes]) -> None:
+    """From a part of it, from more than it, and from a command."""
+    raw = encode_message(frames)
+    assert is_message(raw)
+    assert not any(is_message(raw[:size]) for size in range(len(raw)))
+    assert not is_message(raw + b"\0")
+    assert not is_message(raw + raw)
+    assert not is_message(encode_frame(b"\4PING\0\0", COMMAND))
+
+
+def test_a_long_frame_before_others_is_looked_at_elsewhere() -> None:
+    """It is seldom, so that nobody need be quick about it."""
+    assert not is_message(encode_message([b"x" * 256, b""]))
+
+
+def test_short_frames_are_cut_as_far_as_they_go() -> None:
+    """To the end, to an unfinished message, to a long frame, or to as many as are wanted."""
+    raw = encode_message([b"", b"one"])
+    for rest in (b"", b"\1", b"\1\0", b"\1\0\0\7two", encode_message([b"", b"x" * 256])):
+        messages: list[bytes] = []
+        start, at = cut_short(raw + raw + rest, 0, 0, messages, 100)
+        assert messages == [raw, raw]
+        assert start == 2 * len(raw)
+        assert at == start + (2 if len(rest) > 1 else 0)  # behind the empty frame, which has been looked at
+    messages = []
+    assert cut_short(raw * 3, 0, 0, messages, 2) == (2 * len(raw), 2 * len(raw))
+    assert messages == [raw, raw]

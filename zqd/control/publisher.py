@@ -85,6 +85,7 @@ class Subscriber:
     """The role of a subscriber's link: its messages are subscriptions."""
 
     heartbeat_interval = 0.0
+    hand = None
     reading = True
 
     def __init__(self, link: Link, subscribers: dict[Subscriber, None]) -> None:
@@ -117,6 +118,9 @@ class Subscriber:
                 self._topics[topic] = count - 1
             elif body[:1] == b"\0":
                 self._topics.pop(topic, None)
+
+    def keep(self, message: Message) -> None:
+        """Nothing is handed to it."""
 
     def wants(self, topic: bytes) -> bool:
         """Whether it has subscribed to it: a topic begins with what was subscribed to (RFC 29)."""

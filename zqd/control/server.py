@@ -180,6 +180,7 @@ class Caller:
     """The role of one client's link: what it has asked waits here for its turn, and it is not read meanwhile."""
 
     heartbeat_interval = 0.0
+    hand = None
 
     def __init__(self, link: Link, server: ControlServer) -> None:
         self._link = link
@@ -207,6 +208,9 @@ class Caller:
             if not waits:
                 self._server.asked(self)
                 self._link.watch()
+
+    def keep(self, message: Message) -> None:
+        """Nothing is handed to it."""
 
     def next(self) -> Message | None:
         """The request whose turn it is; None where the client has not read its answers yet, or is gone."""

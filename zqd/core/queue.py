@@ -22,10 +22,12 @@ Layer 1, pure: no socket, no clock, no logger. Called by: `zqd.net.device`.
 
 from __future__ import annotations
 
+import struct
+
 from zqd.core import notice
 from zqd.core.admission import Admission
 from zqd.core.deadlines import Kind
-from zqd.core.dispatch import ID_HEADER, ID_SIZE, KEY_SIZE, Dispatcher
+from zqd.core.dispatch import ID_HEADER, ID_SIZE, KEY_SIZE, Dispatcher, split_reply
 from zqd.core.ledger import Ledger
 from zqd.core.outputs import Ending, Outputs
 from zqd.core.peers import Client, Worker
@@ -56,7 +58,8 @@ class Queue:
         self.dispatcher = Dispatcher(self.line, self.admission, self.out, settings, boot)
         self.workers = self.dispatcher.workers
         self.regime = Regime(self.dispatcher, self.admission, self.out, self.clients)
-        self._seq = 0
+        self.seq = 0
+        """Counts the requests: the number of the last one."""
 
     # Facts about clients
 
@@ -84,10 +87,10 @@ class Queue:
                 return self._overloaded(client, envelope, len(raw))
         elif (turned_away := self._turn_away(client, envelope, now)) is not None:
             return turned_away
-        self._seq += 1
+        self.seq += 1
         self.ledger.counters.received += 1
         client.received += 1
-        request = Request(self._seq, client, raw, envelope, options, now)
+        request = Request(self.seq, client, raw, envelope, options, now)
         self.dispatcher.enter(request, now)
         if options.timeout is not None:  # only now that it is in its place: a sweep takes others for ended
             self.dispatcher.deadlines.set(now + options.timeout, Kind.CLIENT, request)
@@ -139,22 +142,22 @@ class Queue:
         self.out.note("worker.joined", worker=worker)
         self.dispatcher.settle(worker, now)
 
-    def reply(self, worker: Worker, raw: bytes | bytearray, now: float) -> None:
-        """A worker's message arrived."""
-        key = bytes(raw[:KEY_SIZE])
+    def reply(self, worker: Worker, raw: bytes | bytearray, now: float) -> bool:
+        """A worker's message arrived; it is always taken."""
         try:
+            key, opening = split_reply(raw)
             request = worker.window.pop(key)
-        except KeyError:
+        except (KeyError, struct.error):  # after an id there is another frame: it cannot be that short
             self._other_message(worker, raw, now)
-            return
+            return True
         if request is None:
             self.ledger.counters.late += 1
             self.dispatcher.debt_paid(worker, key)
         else:
             self.dispatcher.release(request)
-            if raw.startswith(request.envelope, KEY_SIZE) or same_envelope(
-                request.envelope, memoryview(raw)[KEY_SIZE:]
-            ):
+            envelope = request.envelope
+            same = opening == envelope or raw.startswith(envelope, KEY_SIZE)
+            if same or same_envelope(envelope, memoryview(raw)[KEY_SIZE:]):
                 self.ledger.replied(request, worker, raw, KEY_SIZE, now)
             else:
                 reason = "the worker's reply has another envelope"
@@ -162,6 +165,7 @@ class Queue:
             if not self.regime.regular:
                 self.regime.request_ended(request.client)
         self.dispatcher.freed(worker, now)
+        return True
 
     def oversize_reply(self, worker: Worker, envelope: bytes, now: float) -> None:
         """A worker's message passed `max_message_size` and was discarded (rule 15)."""

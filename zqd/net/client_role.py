@@ -5,12 +5,13 @@ Layer 3. Called by: `link`, `device` (resume, last_look).
 
 from __future__ import annotations
 
+from zqd.core.intake import take_in
 from zqd.core.peers import Client
 from zqd.core.queue import Queue
 from zqd.net.addresses import name_of
 from zqd.net.link import Link, Stage
 from zqd.net.loop import Timer
-from zqd.zmtp.connection import Message, Oversize
+from zqd.zmtp.connection import Message
 
 LAST_READS = 64  # most reads of what a client has sent before its link ends
 
@@ -18,10 +19,11 @@ LAST_READS = 64  # most reads of what a client has sent before its link ends
 class ClientRole:
     """A client is read while the queue wants more of it; what it refuses is kept here until then."""
 
-    __slots__ = ("_kept", "_link", "_queue", "_stall_timer", "client", "heartbeat_interval")
+    __slots__ = ("_kept", "_link", "_queue", "_stall_timer", "client", "hand", "heartbeat_interval")
 
     def __init__(self, link: Link, queue: Queue) -> None:
         self.heartbeat_interval = queue.settings.frontend_heartbeat_interval
+        self.hand = queue.request
         self.client: Client
         self._link = link
         self._queue = queue
@@ -44,19 +46,18 @@ class ClientRole:
     def take(self, messages: list[Message]) -> None:
         """Requests."""
         queue, client, link = self._queue, self.client, self._link
-        now = link.loop.now
-        rest = iter(messages)
-        for raw in rest:
-            if isinstance(raw, Oversize):
-                queue.oversize_request(client, raw.envelope)
-            elif not queue.request(client, raw, now):
-                self._kept = [raw, *rest]
-                break
+        accepted = take_in(queue, client, messages, link.loop.now)
+        self._kept += messages[accepted:]
         unfinished = link.connection.buffered
         if unfinished != client.unfinished:
             queue.unfinished(client, unfinished)
         if client.paused:
             link.paused()
+
+    def keep(self, message: Message) -> None:
+        """The queue is full: until `resume`."""
+        self._kept.append(message)
+        self._link.paused()
 
     def resume(self) -> None:
         """The queue wants more: what was kept first, then what lies in the socket."""

@@ -16,15 +16,14 @@ import enum
 import select
 import socket
 from collections.abc import Callable
-from typing import Protocol
 
 from zqd.core.peers import Peer
 from zqd.net.heartbeat import Heartbeat
-from zqd.net.loop import Loop, Timer
+from zqd.net.loop import Timer
 from zqd.net.outflow import Outflow
-from zqd.net.role import GONE, Role
+from zqd.net.role import GONE, Hand, Owner, Role
 from zqd.zmtp.connection import LARGE, Connection, Message
-from zqd.zmtp.frames import Raw
+from zqd.zmtp.frames import Raw, is_message
 from zqd.zmtp.opening import Phase
 
 READ_SIZE = 256 << 10  # bytes: the most that one call reads; a peer has at most two in a turn
@@ -38,23 +37,6 @@ _VIEW = memoryview(_BUFFER)
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 LEFT = select.EPOLLRDHUP
-
-
-class Owner(Protocol):
-    """What a link needs of the device, or the server, that it belongs to."""
-
-    loop: Loop
-    fault: Callable[[Exception], None]
-
-    @property
-    def timeouts(self) -> tuple[float, float]:
-        """Of the handshake, and of the answer to a heartbeat: seconds, 0 for ever."""
-
-    def note(self, event: str, *, link: Link, **fields: object) -> None:
-        """Say that something happened on a link."""
-
-    def forget(self, link: Link) -> None:
-        """A link is closed."""
 
 
 class Stage(enum.Enum):
@@ -71,6 +53,8 @@ class Link:
 
     __slots__ = (
         "_bulk",
+        "_direct",
+        "_hand",
         "_heartbeat",
         "_outbox",
         "_owner",
@@ -110,7 +94,9 @@ class Link:
         self._recv = sock.recv
         self._send = sock.send
         self._take: Callable[[list[Message]], None]
+        self._hand: Hand | None = None  # the role's, once the peer is known
         self._outbox: list[Raw] = []  # the peer's, once it is known
+        self._direct = False  # what is to be sent goes out as it is: no cipher, no backlog
         self._watched = READ
         self._bulk = False  # the last read was large: so the next one may be
         self._heartbeat: Heartbeat | None = None
@@ -135,9 +121,27 @@ class Link:
 
     def _readable(self, _: int) -> None:
         """The handler of an open link that waits for nothing but input: by far the most events."""
+        connection = self.connection
         try:
-            # What has been read before comes first. After a full small read there is more.
-            if not self.connection.more and self.read() == SMALL_READ and self.reading:
+            if self._bulk or self._hand is None or not connection.clear:
+                # What has been read before comes first. After a full small read there is more.
+                if not connection.more and self.read() == SMALL_READ and self.reading:
+                    self.read()
+                return
+            # Most reads hold one message, which goes to the queue by the shortest way.
+            try:
+                data = self._recv(SMALL_READ)
+            except OSError as error:
+                self._recv_failed(error)
+                return
+            if is_message(data) and len(data) <= connection.max_message_size:
+                self.heard = now = self.loop.now
+                if not self._hand(self.peer, data, now):
+                    self.role.keep(data)
+                return
+            self._bulk = len(data) == SMALL_READ
+            self._received(data)
+            if self._bulk and self.reading:
                 self.read()
         except Exception as fault:  # noqa: BLE001 - a fault of ours costs one connection, never the broker
             self._owner.fault(fault)
@@ -172,15 +176,23 @@ class Link:
                 data = self._recv(SMALL_READ)
                 if len(data) == SMALL_READ:
                     self._bulk = True
-        except BlockingIOError:
-            self._bulk = False
-            return 0
         except OSError as error:
-            self.lost(error.strerror or "read error")
+            self._recv_failed(error)
             return 0
+        self._received(data)
+        return len(data)
+
+    def _recv_failed(self, error: OSError) -> None:
+        if isinstance(error, BlockingIOError):
+            self._bulk = False
+        else:
+            self.lost(error.strerror or "read error")
+
+    def _received(self, data: bytes | memoryview) -> None:
+        """The peer sent this; nothing where it has sent its FIN."""
         if not data:
             self.lost("")
-            return 0
+            return
         self.heard = self.loop.now
         connection = self.connection
         messages = connection.receive(data)
@@ -190,7 +202,6 @@ class Link:
                 self._attend()
         else:
             self.deliver(messages)
-        return len(data)
 
     def deliver(self, messages: list[Message]) -> None:
         """Whole messages go to the role, after the handshake."""
@@ -224,11 +235,11 @@ class Link:
             self.deliver(self.connection.receive(b""))
 
     def _established(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._set_timer(None)
         self.peer = self.role.join()
         self._outbox = self.peer.outbox
+        self._hand = self.role.hand
+        self._direct = self.connection.plain and not self.outflow.size
         if self.connection.answers_pings:
             self._heartbeat = Heartbeat(self, self.role.heartbeat_interval, self._owner.timeouts[1])
 
@@ -245,9 +256,8 @@ class Link:
     def flush(self, flags: int = 0) -> None:
         """Send what there is to send, in one call if the socket takes it; `flags` as in send(2)."""
         connection, outbox = self.connection, self._outbox
-        at_once = outbox and connection.plain and not (connection.outbox or self.outflow.size)
-        if at_once and len(outbox[-1]) < LARGE:
-            # By far the most: small pieces, for which joining is cheaper than sendmsg.
+        # By far the most: small pieces and nothing before them, for which joining is cheaper than sendmsg.
+        if outbox and self._direct and not connection.outbox and len(outbox[-1]) < LARGE:
             data = b"".join(outbox)
             outbox.clear()
             try:
@@ -270,6 +280,7 @@ class Link:
         except OSError as error:
             self._send_failed(error)
             return
+        self._direct = connection.plain and not self.outflow.size
         if not (self.outflow.size or had_backlog):
             return
         if not self.outflow.size and self.stage is Stage.FLUSHING:
@@ -328,13 +339,9 @@ class Link:
         if self.stage is not Stage.OPEN:
             return
         self._tell_queue()
-        if self._heartbeat is not None:
-            self._heartbeat.stop()  # a PING after our FIN would cost the peer what it has not read yet
-            self._heartbeat = None
+        self._stop_heartbeat()  # a PING after our FIN would cost the peer what it has not read yet
         self.stage = Stage.FLUSHING
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.loop.call_at(self.loop.now + LINGER, self._linger_over)
+        self._set_timer(self.loop.call_at(self.loop.now + LINGER, self._linger_over))
         self.outflow.look(self.loop.now)
         # With MSG_MORE the last reply waits for the FIN: both share a segment, and a REQ that sends its next request
         # after that reply already knows that this connection is closed (rule 22).
@@ -345,9 +352,7 @@ class Link:
 
     def _shut(self) -> None:
         self.stage = Stage.LINGERING
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.loop.call_at(self.loop.now + LINGER, self._linger_over)
+        self._set_timer(self.loop.call_at(self.loop.now + LINGER, self._linger_over))
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -378,11 +383,8 @@ class Link:
             self._owner.note("peer.lost", link=self, reason=reason)
         was_open = self.stage is Stage.OPEN
         self.stage = Stage.CLOSED
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._heartbeat is not None:
-            self._heartbeat.stop()
-            self._heartbeat = None
+        self._set_timer(None)
+        self._stop_heartbeat()
         self.loop.unregister(self.sock.fileno())
         self.sock.close()
         self.outflow.clear()
@@ -391,6 +393,17 @@ class Link:
         self._owner.forget(self)
         self.role = GONE
         self._take = GONE.take
+        self._hand = None
+
+    def _set_timer(self, timer: Timer | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = timer
+
+    def _stop_heartbeat(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
 
     def _tell_queue(self) -> None:
         if self.peer is not None and not self.peer.gone:

@@ -1,14 +1,23 @@
-"""What a link asks of its role: what its messages mean, and when its peer may be read.
+"""What a link asks of its role, what its messages mean and when its peer may be read; and of its owner.
 
 Layer 3. Filled by: `client_role`, `worker_role`, and those of the servers in `zqd.control`; called by: `link`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zqd.core.peers import Peer
+from zqd.net.loop import Loop
 from zqd.zmtp.connection import Message
+
+if TYPE_CHECKING:
+    from zqd.net.link import Link
+
+
+Hand = Callable[[Any, bytes, float], bool]
+"""Takes a peer, one raw message of it and the time; False if it was not accepted, and is to be kept."""
 
 
 class Role(Protocol):
@@ -17,12 +26,21 @@ class Role(Protocol):
     heartbeat_interval: float
     """Seconds; 0 for none."""
 
+    @property
+    def hand(self) -> Hand | None:
+        """The short way of a single message, where there is one."""
+        ...
+
     def join(self) -> Peer:
         """The handshake is over: tell the queue, and return the peer that it knows from now on."""
         ...
 
     def take(self, messages: list[Message]) -> None:
         """Whole messages, possibly none."""
+        ...
+
+    def keep(self, message: Message) -> None:
+        """What `hand` has not accepted."""
         ...
 
     def leave(self) -> None:
@@ -43,6 +61,23 @@ class Role(Protocol):
         ...
 
 
+class Owner(Protocol):
+    """What a link needs of the device, or the server, that it belongs to."""
+
+    loop: Loop
+    fault: Callable[[Exception], None]
+
+    @property
+    def timeouts(self) -> tuple[float, float]:
+        """Of the handshake, and of the answer to a heartbeat: seconds, 0 for ever."""
+
+    def note(self, event: str, *, link: Link, **fields: object) -> None:
+        """Say that something happened on a link."""
+
+    def forget(self, link: Link) -> None:
+        """A link is closed."""
+
+
 class Gone:
     """The role of a closed link.
 
@@ -51,6 +86,7 @@ class Gone:
     """
 
     heartbeat_interval = 0.0
+    hand = None
     reading = False
 
     def join(self) -> Peer:
@@ -58,6 +94,9 @@ class Gone:
         raise AssertionError
 
     def take(self, messages: list[Message]) -> None:
+        """Too late."""
+
+    def keep(self, message: Message) -> None:
         """Too late."""
 
     def leave(self) -> None:

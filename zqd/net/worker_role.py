@@ -17,12 +17,13 @@ from zqd.zmtp.connection import Message, Oversize
 class WorkerRole:
     """A worker is always read, to EOF: its last reply may be just before it (rule 18)."""
 
-    __slots__ = ("_link", "_queue", "heartbeat_interval", "worker")
+    __slots__ = ("_link", "_queue", "hand", "heartbeat_interval", "worker")
 
     reading = True
 
     def __init__(self, link: Link, queue: Queue) -> None:
         self.heartbeat_interval = queue.settings.backend_heartbeat_interval
+        self.hand = queue.reply
         self.worker: Worker
         self._link = link
         self._queue = queue
@@ -48,6 +49,9 @@ class WorkerRole:
                 queue.oversize_reply(worker, raw.envelope, now)
             else:
                 queue.reply(worker, raw, now)
+
+    def keep(self, message: Message) -> None:
+        """A reply is always accepted."""
 
     def adopt(self) -> None:
         """A REP has other slots now; what it holds beyond them it may finish."""

@@ -16,10 +16,21 @@ Layer 1, pure; knows no socket and no clock. Called by: `zqd.net.link`.
 from __future__ import annotations
 
 from zqd.zmtp import handshake
-from zqd.zmtp.frames import COMMAND, LONG, MORE, Raw, encode_frame, envelope_of, frame_bounds, unpack_size
+from zqd.zmtp.frames import (
+    COMMAND,
+    LONG,
+    MORE,
+    Raw,
+    cut_short,
+    encode_frame,
+    envelope_of,
+    frame_bounds,
+    unpack_size,
+)
 from zqd.zmtp.handshake import HandshakeError, Mechanism
 from zqd.zmtp.opening import Opening, Phase
 
+SHORT = 512  # bytes; up to here what is held is copied together with what comes: bytes are cut faster than a bytearray
 BATCH = 1024  # most messages that one call returns: bounds the memory that tiny messages blow up to
 LARGE = 1 << 16  # bytes; from here on a message is handed over without a copy where it can be
 MAX_COMMANDS_WITHIN = 64  # commands between frames of messages, per call: each costs a move of the rest
@@ -58,6 +69,7 @@ class Connection:
         "_skip",
         "_skip_more",
         "buffered",
+        "clear",
         "error",
         "identity",
         "max_message_size",
@@ -92,6 +104,8 @@ class Connection:
         """Something but messages: `outbox`, `more` or `error` wants to be looked at. The owner sets it back."""
         self.plain = False
         """In traffic that no cipher secures: `wrap` would change nothing."""
+        self.clear = False
+        """Plain traffic, and nothing is held: the peer's next byte begins a frame of a new message, or a command."""
         self.buffered = 0
         """Bytes held of messages that are not whole yet, or not taken yet."""
         self.more = False
@@ -109,26 +123,12 @@ class Connection:
     def receive(self, data: bytes | memoryview) -> list[Message]:
         """Take what the peer sent and return the messages that are whole now, at most BATCH (see `more`)."""
         buffer = self._buffer
-        if self.plain and not buffer and self._oversize is None:
-            # Most reads hold exactly one message of short frames; it needs no bookkeeping.
-            data = bytes(data)
-            at, last = 0, len(data) - 2
-            while at <= last:
-                more = data[at]
-                at += 2 + data[at + 1]
-                if not more:
-                    if at == last + 2 <= self.max_message_size:
-                        return [data]
-                    break
-                if more != MORE:
-                    break
-            return self._parse(data)
         if self.phase is Phase.TRAFFIC:
-            if buffer:
+            if len(buffer) > SHORT:
                 buffer += data
                 messages = self._parse(buffer)
             else:
-                messages = self._parse(bytes(data))
+                messages = self._parse(b"".join((buffer, data)) if buffer else bytes(data))
         elif self.phase is Phase.FAILED:
             return []
         else:
@@ -143,14 +143,16 @@ class Connection:
 
     # Overridden where traffic is secured, as are `wrap` and `_send_command`.
     def _parse(self, data: bytes | bytearray) -> list[Message]:
-        """Cut traffic into messages. `data` is the buffer itself, or fresh bytes while the buffer is empty."""
+        """Cut traffic into messages. `data` is the buffer itself, or bytes that begin with what it holds."""
         messages: list[Message] = []
         limit = self.max_message_size
         start = 0 if self._oversize is None else self._discard(data, 0, messages)
         at = start + self._scan
         size = len(data)
         self._commands_within = 0
-        while size - at >= 2:
+        if isinstance(data, bytes) and size <= limit:  # then nothing that is whole passes the limit
+            start, at = cut_short(data, start, at, messages, BATCH)
+        while size - at >= 2 and len(messages) < BATCH:
             flags = data[at]
             if flags & LONG:
                 if size - at < 9:
@@ -169,8 +171,6 @@ class Connection:
                 continue
             if end - start > limit:
                 start = at = self._start_discarding(data, start, at, end, messages)
-                if len(messages) == BATCH:
-                    break
                 continue  # where that failed, nothing is left: the loop ends
             if end > size:
                 break
@@ -183,10 +183,9 @@ class Connection:
                     break
                 messages.append(bytes(memoryview(data)[start:at]) if data is self._buffer else data[start:at])
                 start = at
-                if len(messages) == BATCH:
-                    break
         if start < size or self._buffer:
             self._keep(data, start, at)
+        self.clear = self.plain and not self._buffer and self._oversize is None
         if len(messages) == BATCH or self.more:
             self.more = len(messages) == BATCH and size > start
             self.stirred = True
@@ -345,7 +344,7 @@ class Connection:
         self.error = self.error or reason
         self.phase = Phase.FAILED
         self.stirred = True
-        self.plain = False
+        self.plain = self.clear = False
         self.more = False
         self.buffered = 0
         self._buffer = bytearray()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from typing import Any
 
 MORE = 1
 LONG = 2
@@ -52,6 +53,43 @@ def frame_bounds(raw: Raw, at: int) -> tuple[int, int]:
         return start, start + int(unpack_size(raw, at + 1)[0])
     start = at + 2
     return start, start + raw[at + 1]
+
+
+def is_message(data: bytes) -> bool:
+    """Whether this is one whole message and nothing else: most of what is read at a time is, and this is cheap to find out."""
+    at = 0
+    try:
+        while (flags := data[at]) == MORE:
+            at += 2 + data[at + 1]
+        if not flags:
+            at += 2 + data[at + 1]
+        elif flags == LONG:
+            at += 9 + unpack_size(data, at + 1)[0]
+        else:
+            return False
+    except (IndexError, struct.error):  # the end of the data within a header
+        return False
+    return at == len(data)
+
+
+def cut_short(data: bytes, start: int, at: int, messages: list[Any], most: int) -> tuple[int, int]:
+    """Cut off whole messages of short frames, by far the most, until there are `most` in `messages`.
+
+    The first one begins at `start`, and its first frame that was not looked at is at `at`; returns the same of what is left:
+    the end of the data, an unfinished message, or one with something else than short frames.
+    """
+    size = len(data)
+    try:
+        while (flags := data[at]) <= MORE and (end := at + 2 + data[at + 1]) <= size:
+            at = end
+            if not flags:
+                messages.append(data[start:at])
+                start = at
+                if len(messages) == most:
+                    break
+    except IndexError:  # of the data, or of the header that it ends in
+        pass
+    return start, at
 
 
 def decode_message(raw: Raw) -> list[bytes]:
