@@ -125,6 +125,7 @@ SAMPLES = {
     "duration": ["0", "5s"],
     "size": ["1KiB", "1MiB"],
     "whole number": ["1", "2"],
+    "auto or whole number": ["auto", "2"],
     "boolean": ["true", "false"],
     "endpoint": ["ipc:///a", "ipc:///b"],
     "list of endpoints": ["ipc:///a", "ipc:///b,ipc:///c"],

@@ -115,12 +115,14 @@ def test_message_speaks_the_unit() -> None:
         QUEUE_SETTINGS["drain_timeout"].parse(8 * 86400)
 
 
-def test_unsupported_prefetch_auto() -> None:
-    """The prefetch that sizes itself is refused like any other word."""
-    with pytest.raises(
-        ValueError, match='"auto" is not a whole number; expected a whole number, from 1 to 1024'
-    ):
-        QUEUE_SETTINGS["prefetch"].parse("auto")
+def test_prefetch_is_a_number_or_auto() -> None:
+    """The prefetch that sizes itself is a word; any other word is none."""
+    row = QUEUE_SETTINGS["prefetch"]
+    assert row.parse("auto") == row.parse_text(" auto ") == "auto"
+    assert row.to_toml("auto") == '"auto"'
+    for bad in ("many", "2", True, 1.0):
+        with pytest.raises(ValueError, match='expected a whole number or "auto", from 1 to 1024'):
+            row.parse(bad)
 
 
 @pytest.mark.parametrize("written", ["1777", 0o1000, 660, -1])

@@ -23,6 +23,7 @@ from zqd.core.check import check
 from zqd.core.dispatch import KEY_SIZE
 from zqd.core.notice import LEFT
 from zqd.core.outputs import Ending
+from zqd.core.pace import set_slots
 from zqd.core.peers import Client, Peer, Worker
 from zqd.core.queue import Queue
 from zqd.core.settings import QueueSettings
@@ -77,8 +78,9 @@ class Harness:
 
     def join(self, worker: FakeWorker) -> None:
         """A worker's handshake is over: for the first time, or again."""
-        capacity = self.settings.prefetch if worker.in_order else 1
-        worker.peer = Worker(next(self._numbers), worker.name, "", self.now, capacity=capacity)
+        worker.peer = Worker(next(self._numbers), worker.name, "", self.now, capacity=1)
+        if worker.in_order:
+            set_slots(worker.peer, self.settings.prefetch)
         worker.peer.outbox = Outbox(lambda message: self._given(worker, message))
         self.workers[worker.peer] = worker
         self.step(f"worker {worker.name} joins", lambda: self.queue.join_worker(worker.peer, self.now))

@@ -14,6 +14,7 @@ WALKS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "prefetch 4": {"prefetch": 4},
     "prefetch 16": {"prefetch": 16, "max_attempts": 2},
+    "prefetch auto": {"prefetch": "auto", "request_timeout": 2.0},
     "at most once": {"max_attempts": 1, "prefetch": 4},
     "time-outs": {"request_timeout": 2.0, "queue_timeout": 5.0},
     "time-outs and prefetch 4": {"request_timeout": 1.0, "queue_timeout": 9.0, "prefetch": 4},

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from tests.core.accounts import Account, Asked
 from tests.core.fakes import FakeClient, FakeWorker, Task, padded
 from tests.core.harness import Harness, oversize
+from zqd.core.pace import MOST
 from zqd.core.regime import State
 from zqd.zmtp.frames import decode_message, encode_message
 
@@ -184,7 +185,8 @@ class World(Harness):
         self._keys.add(task.key)
         assert task.message == asked.message, "rule 24: the message has changed"
 
-        slots = self.settings.prefetch if worker.in_order else self.slots.get(worker, 1)
+        prefetch = self.settings.prefetch if worker.in_order else 1
+        slots = prefetch if isinstance(prefetch, int) else MOST
         slots = max(slots, self.slots.get(worker, 1))
         assert len(worker.tasks) <= slots, (
             f"law 7: {worker.name} holds {len(worker.tasks)}, has {slots} slots"

@@ -26,6 +26,7 @@ from zqd.config.values import (
     MODE,
     NETWORKS,
     SIZE,
+    SLOTS,
     TEXT,
     Kind,
     Value,
@@ -281,7 +282,7 @@ SETTINGS: tuple[Setting, ...] = (
     *_entry("backend", "workers"),
     _queue(
         "prefetch",
-        INT,
+        SLOTS,
         "Requests that a REP worker may hold at once: the one it runs and those behind it.",
         minimum=1,
         maximum=1024,

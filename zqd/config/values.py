@@ -166,6 +166,16 @@ def parse_int_text(text: str) -> int:
     raise _not(text, "a whole number")
 
 
+def parse_slots(value: object) -> int | str:
+    """A whole number, or the word `auto`."""
+    return "auto" if value == "auto" else parse_int(value)
+
+
+def parse_slots_text(text: str) -> int | str:
+    """The same from text."""
+    return "auto" if text.strip() == "auto" else parse_int_text(text)
+
+
 def parse_bool(value: object) -> bool:
     """A truth value, from TOML's true and false only."""
     if isinstance(value, bool):
@@ -322,6 +332,14 @@ DURATION = Kind(
 )
 SIZE = Kind("size", "bytes", 'a size such as "64MiB" or "10kB"', parse_size, parse_size, _size_to_toml)
 INT = Kind("whole number", "", "a whole number", parse_int, parse_int_text, str)
+SLOTS = Kind(
+    "auto or whole number",
+    "",
+    'a whole number or "auto"',
+    parse_slots,
+    parse_slots_text,
+    lambda value: str(value) if isinstance(value, int) else toml_string(value),
+)
 BOOL = Kind(
     "boolean", "", "true or false", parse_bool, parse_bool_text, lambda value: "true" if value else "false"
 )

@@ -12,6 +12,7 @@ from zqd.core import notice
 from zqd.core.admission import Admission
 from zqd.core.deadlines import Deadlines, Kind
 from zqd.core.outputs import Outputs
+from zqd.core.pace import keeps_up, slow
 from zqd.core.peers import Worker
 from zqd.core.request import Request
 from zqd.core.settings import QueueSettings
@@ -58,7 +59,7 @@ class Dispatcher:
         if (
             not self.line.ready
             and self.open
-            and (worker := self.workers.free()) is not None
+            and (worker := self._free(now)) is not None
             and not request.client.stalled
         ):
             self._give(worker, request, now)
@@ -77,13 +78,22 @@ class Dispatcher:
     def dispatch(self, now: float) -> None:
         """As long as there are a request and a free slot."""
         while self.line.ready and self.open:
-            worker = self.workers.free()
+            worker = self._free(now)
             if worker is None:
                 return
             request = self.line.pick()
             self._give(worker, request, now)
             self.workers.place(worker)
             self._admission.relieve(request.client)
+
+    def _free(self, now: float) -> Worker | None:
+        """The worker that is next; one whose slots follow its pace loses those that it does not deserve any more."""
+        worker = self.workers.free()
+        while worker is not None and worker.auto and worker.window and not keeps_up(worker, now):
+            slow(worker)
+            self.workers.place(worker)
+            worker = self.workers.free()
+        return worker
 
     def freed(self, worker: Worker, now: float) -> None:
         """One of a worker's slots is free again: the next in its window runs, and another request may come."""

@@ -87,6 +87,9 @@ class Worker(Peer):
     """One worker connection; `core.workers` keeps it in exactly one collection (law 1)."""
 
     __slots__ = (
+        "answered_at",
+        "auto",
+        "brief_runs",
         "busy",
         "capacity",
         "concurrent",
@@ -109,6 +112,11 @@ class Worker(Peer):
         super().__init__(number, address, name, joined)
         self.capacity = capacity
         """Its slots: most dispatches that it holds at once."""
+        self.auto = False
+        """Its slots are as many as it is fast: those of a REP with `prefetch = "auto"` (`core.pace`)."""
+        self.answered_at = joined
+        self.brief_runs = 0
+        """Brief runs in a row since its slots were changed, as far as `core.pace` counts."""
         self.concurrent = False
         """It has declared its capacity: all its dispatches run; otherwise only the first one does (rule 9)."""
         self.window: dict[bytes, Request | None] = {}

@@ -30,6 +30,7 @@ from zqd.core.deadlines import Kind
 from zqd.core.dispatch import ID_HEADER, ID_SIZE, KEY_SIZE, Dispatcher, split_reply
 from zqd.core.ledger import Ledger
 from zqd.core.outputs import Ending, Outputs
+from zqd.core.pace import answered
 from zqd.core.peers import Client, Worker
 from zqd.core.regime import Regime, State, Verdict
 from zqd.core.request import NO_OPTIONS, Request, parse_options
@@ -155,6 +156,8 @@ class Queue:
             self.dispatcher.debt_paid(worker, key)
         else:
             self.dispatcher.release(request)
+            if worker.auto and answered(worker, now - request.started, now):
+                self.workers.place(worker)
             envelope = request.envelope
             same = opening == envelope or raw.startswith(envelope, KEY_SIZE)
             if same or same_envelope(envelope, memoryview(raw)[KEY_SIZE:]):
@@ -377,6 +380,7 @@ class Queue:
         worker.name = hello.name or worker.name
         worker.pid, worker.unit, worker.handler = hello.pid, hello.unit, hello.handler
         if hello.capacity is not None:
+            worker.auto = False
             worker.capacity = min(hello.capacity, self.settings.max_capacity or hello.capacity)
             self.dispatcher.run_all(worker, now)
         self.out.note("worker.hello", worker=worker, pid=hello.pid, capacity=worker.capacity, held=hello.held)

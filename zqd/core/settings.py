@@ -14,7 +14,7 @@ class QueueSettings:
     """One queue's settings. Durations are in seconds, sizes in bytes; 0 means none (no bound, never)."""
 
     # Dispatch
-    prefetch: int = 1  # slots of a REP worker
+    prefetch: int | str = 1  # slots of a REP worker, or "auto" (`core.pace`)
     max_capacity: int = 1024  # most slots that a worker's hello may claim
     max_attempts: int = 3  # dispatches that may be charged to one request; 1 = at most once
     # Time

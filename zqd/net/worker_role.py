@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 
+from zqd.core.pace import set_slots
 from zqd.core.peers import Worker
 from zqd.core.queue import Queue
 from zqd.net.addresses import name_of, peer_pid
@@ -31,10 +32,9 @@ class WorkerRole:
     def join(self) -> Worker:
         """The queue knows it from now on; a REP has `prefetch` slots, others one until their hello (rule 8)."""
         link, queue, now = self._link, self._queue, self._link.loop.now
-        capacity = queue.settings.prefetch if self._is_rep else 1
-        self.worker = Worker(
-            link.number, link.address, name_of(link.connection.identity), now, capacity=capacity
-        )
+        self.worker = Worker(link.number, link.address, name_of(link.connection.identity), now, capacity=1)
+        if self._is_rep:
+            set_slots(self.worker, queue.settings.prefetch)
         if link.sock.family == socket.AF_UNIX:
             self.worker.pid = peer_pid(link.sock)
         self.worker.key = link.connection.mechanism.peer_name
@@ -56,7 +56,7 @@ class WorkerRole:
     def adopt(self) -> None:
         """A REP has other slots now; what it holds beyond them it may finish."""
         if self._is_rep:
-            self.worker.capacity = self._queue.settings.prefetch
+            set_slots(self.worker, self._queue.settings.prefetch)
             self._queue.dispatcher.settle(self.worker, self._link.loop.now)
 
     @property
