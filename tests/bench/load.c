@@ -1,10 +1,10 @@
 /* The load of the benchmark: clients that keep a number of requests in flight and workers that echo, in one process.
  *
- *   load FRONTEND_PORT BACKEND_PORT CLIENTS IN_FLIGHT WORKERS BODY_BYTES IDLE WARM_UP_S SECONDS
+ *   load FRONTEND_PORT BACKEND_PORT CLIENTS IN_FLIGHT WORKERS BODY_BYTES IDLE SLOW_MS WARM_UP_S SECONDS
  *
  * Speaks ZMTP 3.0 with bytes prepared beforehand, so that it costs little beside what it measures: a request is always
  * the same message, its reply has the same length, and a worker sends back what it gets. IDLE more clients connect and
- * stay silent. Prints {"requests": …, "seconds": …, "p50_us": …, "p99_us": …}. Exit status 1 when a peer goes away.
+ * stay silent. The first worker takes SLOW_MS for each request if that is not 0, one after the other. Prints {"requests": …, "seconds": …, "p50_us": …, "p99_us": …}. Exit status 1 when a peer goes away.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -32,6 +32,7 @@ typedef struct {
     int owed;              /* client: requests to send, the current one included */
     double *started;       /* client: ring of send times */
     unsigned head, tail;
+    double due;            /* slow worker: when it answers the first request of those it has; 0: it has none */
     char *out;             /* worker: bytes to echo */
     size_t out_from, out_size, out_room;
 } Peer;
@@ -43,6 +44,8 @@ static uint64_t requests;
 static float *latencies;
 static size_t latency_count, latency_room = 1 << 22;
 static char buffer[1 << 18];
+static double slowness;    /* seconds that the slow worker takes */
+static Peer *slow;
 
 static double now(void) {
     struct timespec t;
@@ -124,13 +127,7 @@ static void worker_send(Peer *p) {
     arm(p, 0);
 }
 
-static void worker_got(Peer *p, const char *data, size_t size) {
-    if (!p->out_size) {
-        ssize_t k = send(p->fd, data, size, 0);
-        if (k < 0 && errno != EAGAIN) die("worker send");
-        if (k > 0) { data += k; size -= k; }
-        if (!size) return;
-    }
+static void keep(Peer *p, const char *data, size_t size) {
     if (p->out_from && p->out_from + p->out_size + size > p->out_room) {
         memmove(p->out, p->out + p->out_from, p->out_size);
         p->out_from = 0;
@@ -141,7 +138,37 @@ static void worker_got(Peer *p, const char *data, size_t size) {
     }
     memcpy(p->out + p->out_from + p->out_size, data, size);
     p->out_size += size;
+}
+
+static void worker_got(Peer *p, const char *data, size_t size) {
+    if (p == slow) {
+        keep(p, data, size);
+        if (!p->due) p->due = now() + slowness;
+        return;
+    }
+    if (!p->out_size) {
+        ssize_t k = send(p->fd, data, size, 0);
+        if (k < 0 && errno != EAGAIN) die("worker send");
+        if (k > 0) { data += k; size -= k; }
+        if (!size) return;
+    }
+    keep(p, data, size);
     worker_send(p);
+}
+
+static void slow_answer(Peer *p) { /* the first of its requests, which are short and have come whole */
+    const unsigned char *at = (unsigned char *)p->out + p->out_from, *start = at;
+    int more;
+    do {
+        more = *at & 1;
+        at += 2 + at[1];
+    } while (more);
+    size_t size = at - start;
+    if (send(p->fd, start, size, 0) != (ssize_t)size) die("slow worker send");
+    p->out_from += size;
+    p->out_size -= size;
+    if (!p->out_size) p->out_from = 0;
+    p->due = p->out_size ? now() + slowness : 0;
 }
 
 static void readable(Peer *p) {
@@ -196,6 +223,7 @@ static void turn(int milliseconds) {
         if (events[i].events & EPOLLOUT) { if (p->role == CLIENT) client_send(p); else worker_send(p); }
         if (events[i].events & ~EPOLLOUT) readable(p);
     }
+    if (slow && slow->due && now() >= slow->due) slow_answer(slow);
 }
 
 static void wait_for_all(Peer *peers, int count) {
@@ -213,11 +241,12 @@ static int ascending(const void *a, const void *b) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 10) { fprintf(stderr, "usage: see the first lines of load.c\n"); return 2; }
+    if (argc != 11) { fprintf(stderr, "usage: see the first lines of load.c\n"); return 2; }
     int frontend = atoi(argv[1]), backend = atoi(argv[2]), clients = atoi(argv[3]), workers = atoi(argv[5]);
     int idle = atoi(argv[7]);
     size_t body = strtoul(argv[6], 0, 10);
-    double warm_up = atof(argv[8]), seconds = atof(argv[9]);
+    double warm_up = atof(argv[9]), seconds = atof(argv[10]);
+    slowness = atof(argv[8]) / 1000;
     in_flight = atoi(argv[4]);
     struct rlimit limit;
     getrlimit(RLIMIT_NOFILE, &limit);
@@ -237,6 +266,7 @@ int main(int argc, char **argv) {
     Peer *all = calloc(workers + idle + clients, sizeof *all);
     for (int i = 0; i < workers; i++) open_peer(all + i, WORKER, backend);
     wait_for_all(all, workers);
+    if (slowness) slow = all;
     for (int i = 0; i < idle; i++) { open_peer(all + workers + i, IDLE, frontend); turn(0); }
     wait_for_all(all + workers, idle);
     for (int i = 0; i < clients; i++) open_peer(all + workers + idle + i, CLIENT, frontend);

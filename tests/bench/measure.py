@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import statistics
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,15 +60,24 @@ def build_load() -> Path:
         raise RuntimeError("the benchmark needs a C compiler for its load (apt-get install gcc)")
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "zqd")
     folder.mkdir(parents=True, exist_ok=True)
-    program = folder / "bench-load"
-    if not program.exists() or program.stat().st_mtime < SOURCE.stat().st_mtime:
+    program = folder / f"bench-load-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:8]}"
+    if not program.exists():
         subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(SOURCE)], check=True)
     return program
 
 
 def measure(load: Path, contestant: str, case: Case, seconds: float) -> Measurement:
     """Run one contestant in one case."""
-    numbers = (case.clients, case.in_flight, case.workers, case.body, case.idle, WARM_UP, seconds)
+    numbers = (
+        case.clients,
+        case.in_flight,
+        case.workers,
+        case.body,
+        case.idle,
+        case.slow_ms,
+        WARM_UP,
+        seconds,
+    )
     with running(contestant, case) as broker:
         command = [str(load), str(broker.frontend), str(broker.backend), *map(str, numbers)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -90,11 +100,22 @@ def measure(load: Path, contestant: str, case: Case, seconds: float) -> Measurem
 
 
 def rounds(
-    load: Path, contestants: tuple[str, ...], case: Case, count: int, seconds: float
-) -> Iterator[dict[str, Measurement]]:
+    load: Path,
+    contestants: tuple[str, ...],
+    case: Case,
+    count: int,
+    seconds: float,
+    tell: Callable[[str], None],
+) -> list[dict[str, Measurement]]:
     """Measure every contestant once in each of `count` rounds, so that the machine's moods hit all alike."""
-    for _ in range(count):
-        yield {name: measure(load, name, case, seconds) for name in contestants}
+    measured = []
+    for number in range(1, count + 1):
+        one = {}
+        for name in contestants:
+            tell(f"round {number} of {count}: {name}")
+            one[name] = measure(load, name, case, seconds)
+        measured.append(one)
+    return measured
 
 
 def summary(measured: list[dict[str, Measurement]]) -> Result:
