@@ -121,27 +121,9 @@ class Link:
 
     def _readable(self, _: int) -> None:
         """The handler of an open link that waits for nothing but input: by far the most events."""
-        connection = self.connection
         try:
-            if self._bulk or self._hand is None or not connection.clear:
-                # What has been read before comes first. After a full small read there is more.
-                if not connection.more and self.read() == SMALL_READ and self.reading:
-                    self.read()
-                return
-            # Most reads hold one message, which goes to the queue by the shortest way.
-            try:
-                data = self._recv(SMALL_READ)
-            except OSError as error:
-                self._recv_failed(error)
-                return
-            if is_message(data) and len(data) <= connection.max_message_size:
-                self.heard = now = self.loop.now
-                if not self._hand(self.peer, data, now):
-                    self.role.keep(data)
-                return
-            self._bulk = len(data) == SMALL_READ
-            self._received(data)
-            if self._bulk and self.reading:
+            # What has been read before comes first. After a full small read there is more.
+            if not self.connection.more and self.read() == SMALL_READ and self.reading:
                 self.read()
         except Exception as fault:  # noqa: BLE001 - a fault of ours costs one connection, never the broker
             self._owner.fault(fault)
@@ -176,32 +158,25 @@ class Link:
                 data = self._recv(SMALL_READ)
                 if len(data) == SMALL_READ:
                     self._bulk = True
-        except OSError as error:
-            self._recv_failed(error)
-            return 0
-        self._received(data)
-        return len(data)
-
-    def _recv_failed(self, error: OSError) -> None:
-        if isinstance(error, BlockingIOError):
+        except BlockingIOError:
             self._bulk = False
-        else:
+            return 0
+        except OSError as error:
             self.lost(error.strerror or "read error")
-
-    def _received(self, data: bytes | memoryview) -> None:
-        """The peer sent this; nothing where it has sent its FIN."""
+            return 0
         if not data:
             self.lost("")
-            return
-        self.heard = self.loop.now
+            return 0
+        self.heard = now = self.loop.now
         connection = self.connection
-        messages = connection.receive(data)
-        if self.peer is not None:
-            self._take(messages)
-            if connection.stirred:
-                self._attend()
+        if connection.clear and is_message(data) and len(data) <= connection.max_message_size and self._hand:
+            # So it is with most reads: the message goes to the queue by the shortest way.
+            data = bytes(data)
+            if not self._hand(self.peer, data, now):
+                self.role.keep(data)
         else:
-            self.deliver(messages)
+            self.deliver(connection.receive(data))
+        return len(data)
 
     def deliver(self, messages: list[Message]) -> None:
         """Whole messages go to the role, after the handshake."""

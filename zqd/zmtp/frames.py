@@ -55,7 +55,7 @@ def frame_bounds(raw: Raw, at: int) -> tuple[int, int]:
     return start, start + raw[at + 1]
 
 
-def is_message(data: bytes) -> bool:
+def is_message(data: Raw) -> bool:
     """Whether this is one whole message and nothing else: most of what is read at a time is, and this is cheap to find out."""
     at = 0
     try:
