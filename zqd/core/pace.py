@@ -3,11 +3,11 @@
     1 ─ 8 brief runs ─▶ 2 ─ 8 brief runs ─▶ 4 ─▶ 8 ─▶ 16        any longer one, or a moment without an answer ─▶ 1
 
 A REP works in order: what it holds behind a long run has to wait, while others may be idle. So it gets something behind its
-first request only while it answers at once: its last runs were BRIEF each, as the broker sees them, the way there and back
-included, and the last one ended no longer ago than that. Then the requests behind the first wait for some BRIEF runs, and the
+first request only while others wait and it answers at once: its last runs were BRIEF each, as the broker sees them, the way
+there and back included, and the last one ended no longer ago than that. Then the requests behind the first wait for some BRIEF runs, and the
 worker need not wait for the broker between them.
 
-Layer 1, pure. Called by: `queue` after each reply, `dispatch` before it gives a busy worker more, `zqd.net.worker_role`.
+Layer 1, pure. Called by: `queue` after a reply, `dispatch` before it gives a busy worker more, `zqd.net.worker_role`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def set_slots(worker: Worker, prefetch: int | str) -> None:
 
 
 def answered(worker: Worker, run: float, now: float) -> bool:
-    """A worker has answered after `run` seconds; True where it may hold another number of requests from now on."""
+    """A worker has answered after `run` seconds, and requests wait; True where it may hold another number of requests from now on."""
     worker.answered_at = now
     if run > BRIEF:
         return slow(worker)

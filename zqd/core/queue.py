@@ -156,7 +156,7 @@ class Queue:
             self.dispatcher.debt_paid(worker, key)
         else:
             self.dispatcher.release(request)
-            if worker.auto and answered(worker, now - request.started, now):
+            if worker.auto and self.line.ready and answered(worker, now - request.started, now):
                 self.workers.place(worker)
             envelope = request.envelope
             same = opening == envelope or raw.startswith(envelope, KEY_SIZE)

@@ -76,8 +76,6 @@ class WaitingLine:
             return
         self.ready += 1
         self._line_up(request)
-        if not request.dispatches:
-            self._arrivals.append(request)
 
     def add_all(self, client: Client, requests: list[Request], size: int) -> None:
         """As `add` for each: new requests of one priority and of one client that is not stalled, of `size` bytes together."""
@@ -91,7 +89,7 @@ class WaitingLine:
         self.ready += count
         self._line_up(first)
         self._lanes[first.options.priority].turns[client].extend(others)
-        self._arrivals.extend(requests)
+        self._arrivals.extend(others)
 
     def pick(self) -> Request:
         """Take the request that is next; there must be one."""
@@ -211,6 +209,7 @@ class WaitingLine:
         if requests is None:
             lane.turns[request.client] = requests = self._spare.pop() if self._spare else deque()
         requests.append(request)
+        self._arrivals.append(request)
 
     def _count_arrivals(self) -> None:
         """Find the order of arrival anew."""

@@ -149,6 +149,7 @@ class Link:
 
     def read(self) -> int:
         """Read once and deliver; returns how many bytes there were."""
+        connection = self.connection
         data: bytes | memoryview
         try:
             if self._bulk:
@@ -156,26 +157,24 @@ class Link:
                 self._bulk = len(data) > SMALL_READ
             else:
                 data = self._recv(SMALL_READ)
-                if len(data) == SMALL_READ:
-                    self._bulk = True
         except BlockingIOError:
             self._bulk = False
             return 0
         except OSError as error:
             self.lost(error.strerror or "read error")
             return 0
-        if not data:
-            self.lost("")
-            return 0
         self.heard = now = self.loop.now
-        connection = self.connection
-        if connection.clear and is_message(data) and len(data) <= connection.max_message_size and self._hand:
+        if connection.clear and self._hand and is_message(data) and len(data) <= connection.max_message_size:
             # So it is with most reads: the message goes to the queue by the shortest way.
             data = bytes(data)
             if not self._hand(self.peer, data, now):
                 self.role.keep(data)
-        else:
+        elif data:
+            if len(data) == SMALL_READ:
+                self._bulk = True
             self.deliver(connection.receive(data))
+        else:
+            self.lost("")
         return len(data)
 
     def deliver(self, messages: list[Message]) -> None:
