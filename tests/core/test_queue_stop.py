@@ -85,6 +85,18 @@ def test_rule_22_what_waits_fails_at_once_when_no_worker_is_left() -> None:
     assert a.gone
 
 
+def test_rule_22_what_comes_when_no_worker_is_left_fails_at_once() -> None:
+    """A client that was just answered may ask once more, but nobody would ever answer."""
+    q = Harness(drain_timeout=0.0)
+    a, w = q.client("a"), q.worker("w")
+    a.send(b"one")
+    w.reply()
+    q.stop()
+    w.die()
+    a.send(b"two")
+    assert a.answers == [b"re:one", b"ZQD-ERROR 503 stopping"]
+
+
 def test_rule_22_without_a_worker_a_stop_is_over_at_once() -> None:
     """What waits when the stop begins fails as well."""
     q = Harness()

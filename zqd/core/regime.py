@@ -107,6 +107,8 @@ class Regime:
         # At a stop: what had been read before, and the next request of a client that has nothing outstanding.
         if self.state is State.STOPPED or (client.outstanding and now > self._since):
             return Verdict.REFUSE
+        if not len(self._dispatcher.workers):  # nor will there be one
+            return Verdict.REFUSE
         return Verdict.LET_IN
 
     def request_ended(self, client: Client | None) -> None:
