@@ -59,8 +59,7 @@ class Queue:
         self.dispatcher = Dispatcher(self.line, self.admission, self.out, settings, boot)
         self.workers = self.dispatcher.workers
         self.regime = Regime(self.dispatcher, self.admission, self.out, self.clients)
-        self.seq = 0
-        """Counts the requests: the number of the last one."""
+        self.seq = 0  # of the last request
 
     # Facts about clients
 
@@ -163,8 +162,9 @@ class Queue:
             if same or same_envelope(envelope, memoryview(raw)[KEY_SIZE:]):
                 self.ledger.replied(request, worker, raw, KEY_SIZE, now)
             else:
-                reason = "the worker's reply has another envelope"
-                self.ledger.failed(request, FailureCode.WORKER_LOST, reason)
+                self.ledger.failed(
+                    request, FailureCode.WORKER_LOST, "the worker's reply has another envelope"
+                )
             if not self.regime.regular:
                 self.regime.request_ended(request.client)
         self.dispatcher.freed(worker, now)
@@ -240,15 +240,11 @@ class Queue:
 
     def unanswered(self) -> list[Request]:
         """All requests that wait or are in flight, in no particular order."""
-        requests: list[Request] = list(self.line)
-        return requests + self.dispatcher.held()
+        return [*self.line, *self.dispatcher.held()]
 
     def find(self, request_id: str) -> Request | None:
         """The unanswered request of this id."""
-        for request in self.unanswered():
-            if self.ledger.id_of(request) == request_id:
-                return request
-        return None
+        return next((one for one in self.unanswered() if self.ledger.id_of(one) == request_id), None)
 
     def cancel(self, request: Request) -> None:
         """Fail an unanswered request with 499; a worker that runs it goes on, and owes the answer (law 7)."""
