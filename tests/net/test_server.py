@@ -25,6 +25,7 @@ class Listening:
 
     heartbeat_interval = 0.0
     reading = True
+    hand = None
 
     def __init__(self, link: Link, bench: Bench) -> None:
         self.link = link
@@ -40,6 +41,9 @@ class Listening:
     def take(self, messages: list[Message]) -> None:
         """Kept."""
         self.bench.messages += messages
+
+    def keep(self, message: Message) -> None:
+        """Never asked: there is no short way."""
 
     def leave(self) -> None:
         """Noted."""

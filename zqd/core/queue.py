@@ -33,7 +33,7 @@ from zqd.core.outputs import Ending, Outputs
 from zqd.core.pace import answered
 from zqd.core.peers import Client, Worker
 from zqd.core.regime import Regime, State, Verdict
-from zqd.core.request import NO_OPTIONS, Request, parse_options
+from zqd.core.request import MAX_ATTEMPTS, NO_OPTIONS, Request, parse_options
 from zqd.core.settings import QueueSettings
 from zqd.core.waiting import WaitingLine
 from zqd.errors import FailureCode
@@ -289,8 +289,7 @@ class Queue:
             self.ledger.dropped(request)
             self.regime.request_ended(request.client)
             return
-        most = self.settings.max_attempts  # which a client's option may only lower
-        if request.attempts >= min(request.options.attempts or most, most):
+        if request.attempts >= min(request.options.attempts or MAX_ATTEMPTS, self.settings.max_attempts):
             self.ledger.failed(request, code, reason)
             self.regime.request_ended(request.client)
             return
@@ -305,12 +304,11 @@ class Queue:
         self.dispatcher.line_up(request, now)
 
     def _run_timed_out(self, request: Request, now: float) -> None:
-        """The running attempt took too long: its worker gets nothing until it has answered (rule 11)."""
+        """The running attempt took too long: its worker is quarantined, and what is behind it goes to others (rule 11)."""
         worker = request.worker or request.debtor
         assert worker is not None
         worker.quarantined = True
         self.out.note("worker.quarantined", worker=worker, request=self.ledger.id_of(request))
-        # With a REP those behind it wait in vain; a request that has ended meanwhile is a debt already.
         for held in [request] if worker.concurrent else list(worker.window.values()):
             if held is not None and held.worker is worker:
                 self.dispatcher.become_debt(held)

@@ -38,7 +38,7 @@ class SecuredConnection(Connection):
         self._cipher = cipher
 
     def _parse(self, data: bytes | bytearray) -> list[Message]:
-        """Open the frames that are whole. `data` is the buffer itself, or fresh bytes while the buffer is empty."""
+        """Open the frames that are whole. `data` is the buffer itself, or bytes that begin with what it holds."""
         messages: list[Message] = []
         view = memoryview(data)
         at, size = 0, len(data)
@@ -70,7 +70,7 @@ class SecuredConnection(Connection):
         if self.error is not None:
             self._frames = bytearray()
             return messages
-        if at < size if data is not self._buffer else at:
+        if at or data is not self._buffer:
             self._buffer = bytearray(view[at:])  # a new one, as the old one cannot shrink under a view
         self.buffered = len(self._buffer) + len(self._frames)
         if len(messages) == BATCH or self.more:
