@@ -21,6 +21,7 @@ from zqd.errors import UnavailableError
 BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
 MAX_PATH = 107  # bytes of a unix socket's path (unix(7))
 LOCK_PATIENCE = 2.0  # seconds
+NOBODY = 2**32 - 1  # the id that is none (chown(2)), and the first that is too large
 KEEPALIVE = {
     socket.TCP_KEEPIDLE: 60,
     socket.TCP_KEEPINTVL: 15,
@@ -279,9 +280,12 @@ def _id_of(name: str, what: str, look_up: Callable[[str], int]) -> int:
     if not name:
         return -1
     try:
-        return int(name) if name.isdecimal() else look_up(name)
-    except KeyError:
-        raise UnavailableError(f"there is no {what} {name}, to whom a socket shall belong") from None
+        number = int(name) if name.isdecimal() else look_up(name)
+    except (KeyError, ValueError):  # ValueError: thousands of digits
+        number = NOBODY
+    if number >= NOBODY:
+        raise UnavailableError(f"there is no {what} {name:.60}, to whom a socket shall belong")
+    return number
 
 
 def _user_id(name: str) -> int:

@@ -489,3 +489,19 @@ def test_only_the_first_outcome_counts() -> None:
     later.finish("done")
     assert [str(outcome) for outcome in outcomes] == ["gave up"]
     assert later.done
+
+
+@pytest.mark.parametrize("value", [-1.0, 1e200, 1_000_001])
+def test_a_timeout_is_bounded(value: float) -> None:
+    """What nobody can mean is refused: it would be a time that no clock reaches."""
+    with pytest.raises(CommandError) as refused:
+        dispatch(PaperBroker(), "wait", {"idle": True, "timeout": value})
+    assert refused.value.code == "bad-argument"
+    assert refused.value.sentence.startswith("the argument 'timeout' of wait must be from 0 to 1000000, not ")
+
+
+def test_a_number_of_workers_is_bounded() -> None:
+    """Fewer than none cannot be waited for."""
+    with pytest.raises(CommandError) as refused:
+        dispatch(PaperBroker(), "wait", {"workers": -1})
+    assert refused.value.code == "bad-argument"

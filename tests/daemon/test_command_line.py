@@ -287,3 +287,12 @@ def test_closed_standard_descriptors(tmp_path: Path) -> None:
         assert [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in range(3)] == ["/dev/null"] * 3
         process.terminate()
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("option", ["--check-config", "--print-config"])
+def test_what_cannot_be_printed(option: str) -> None:
+    """A full disk is told in one line, and is no success."""
+    command = [sys.executable, "-m", "zqd.daemon", option]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (69, "zqd: cannot write: No space left on device\n")

@@ -201,6 +201,16 @@ def test_a_relative_path(detached: Detached, tmp_path: Path) -> None:
     assert not whole.exists()
 
 
+def test_a_relative_configuration(detached: Detached, tmp_path: Path) -> None:
+    """Is found again at a reload, though zqd is in / by then."""
+    (tmp_path / "zqd.toml").write_text("[queues.default]\n")
+    wrapper = ("env", f"PYTHONPATH={Path.cwd()}")
+    assert detached.start("--config", "zqd.toml", wrapper=wrapper, cwd=tmp_path) == (0, "")
+    os.kill(detached.pid, signal.SIGHUP)
+    wait_for(lambda: "config.re" in detached.log_file.read_text(), "the reload")
+    assert "config.rejected" not in detached.log_file.read_text()
+
+
 def test_a_file_that_another_has_replaced_stays(detached: Detached) -> None:
     """Only the own file is removed at the end."""
     assert detached.start() == (0, "")

@@ -14,7 +14,7 @@ import zmq
 from tests.conftest import Connect
 from tests.daemon.configured import DEFAULT, ConfiguredZqd
 from tests.faults.crowd import Crowd
-from tests.support.processes import wait_for
+from tests.support.processes import steady_endpoint, wait_for
 
 RELOADS = 100
 
@@ -102,6 +102,29 @@ def test_a_user_that_does_not_exist(zqd: ConfiguredZqd) -> None:
     """Of whom a socket shall be: known before anything changes."""
     errors = check_refused(zqd, DEFAULT + 'prefetch = 3\nsocket_user = "nobody-of-this-name"\n')
     assert errors == "zqctl: there is no user nobody-of-this-name, to whom a socket shall belong\n"
+
+
+@pytest.mark.parametrize("user", ["4294967295", "9" * 20, "9" * 5000])
+def test_a_user_that_cannot_exist(zqd: ConfiguredZqd, user: str) -> None:
+    """A number that no user can have is refused like a name that nobody has."""
+    sentence = zqd.refused(DEFAULT + f'socket_user = "{user}"\n')
+    assert sentence.startswith(f"there is no user {user[:60]}")
+    assert not zqd.log("zqd.fault")
+
+
+def test_another_address_at_the_same_port(tmp_path: Path) -> None:
+    """It is said that zqd itself is in the way."""
+    old, new = (endpoint.rpartition(":") for endpoint in (steady_endpoint(), "tcp://127.0.0.2:0"))
+    first, second = "".join(old), new[0] + ":" + old[2]
+    text = '[queues.default]\nfrontend = ["{}"]\nbackend = ["tcp://127.0.0.1:0"]\n'
+    anywhere = first.replace("127.0.0.1", "0.0.0.0")  # noqa: S104 - in a text that is refused
+    with ConfiguredZqd(tmp_path, text.format(first)) as zqd:
+        zqd.reload(text.format(second))  # another address alone is not in the way
+        sentence = zqd.refused("allow_unauthenticated = true\n" + text.format(anywhere))
+    assert sentence == (
+        f"cannot listen at {anywhere} while zqd itself listens at {second}, which has the same port; "
+        "expected another port, or a restart"
+    )
 
 
 def test_a_refused_reload_can_be_mended(zqd: ConfiguredZqd) -> None:

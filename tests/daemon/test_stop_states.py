@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -66,16 +67,17 @@ def test_as_soon_as_it_lives(tmp_path: Path, number: signal.Signals) -> None:
     assert outcomes <= {0, -number, -signal.SIGTERM, 130, 1}
 
 
-def test_signals_are_held_from_the_first_line(tmp_path: Path) -> None:
-    """A signal that comes before anything was imported is obeyed as soon as there is a loop."""
+@pytest.mark.parametrize("number", BOTH)
+def test_signals_count_from_the_first_line(tmp_path: Path, number: signal.Signals) -> None:
+    """A signal that comes before anything was imported ends zqd as a stop does, with status 0 and nothing left."""
     program = (
-        "import os, signal, sys\n"
+        "import os, sys\n"
         "import zqd.daemon.signals as signals\n"
-        "hold = signals.hold_signals\n"
+        "expect = signals.expect_signals\n"
         "def early():\n"
-        "    hold()\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "signals.hold_signals = early\n"
+        "    expect()\n"
+        f"    os.kill(os.getpid(), {number.value})\n"
+        "signals.expect_signals = early\n"
         "from zqd.daemon import main\n"
         "sys.exit(main())\n"
     )
@@ -85,6 +87,19 @@ def test_signals_are_held_from_the_first_line(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SOON)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_a_start_that_hangs_can_be_ended(tmp_path: Path, number: signal.Signals) -> None:
+    """A configuration that cannot be read to its end (a pipe, a dead file server) keeps nobody from stopping zqd."""
+    pipe = tmp_path / "zqd.toml"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "zqd.daemon", "--check-config", "--config", str(pipe)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        waits = Path(f"/proc/{process.pid}/wchan")
+        wait_for(lambda: "fifo" in waits.read_text() or "wait_for_partner" in waits.read_text(), "it to wait")
+        process.send_signal(number)
+        assert process.wait(SOON) == 0
 
 
 @pytest.mark.parametrize("number", BOTH)

@@ -28,6 +28,7 @@ class Bench:
         config = load(None, [], {}).queues[0]
         config = dataclasses.replace(config, settings=dataclasses.replace(config.settings, **settings))  # type: ignore[arg-type]
         self.faults: list[Exception] = []
+        self.events: list[tuple[str, dict[str, object]]] = []
         self.loop = Loop()
         self.device = Device(
             self.loop,
@@ -35,7 +36,7 @@ class Bench:
             boot=b"12345678",
             room=Room(10),
             numbers=itertools.count(1),
-            notify=lambda *_: None,
+            notify=lambda event, fields: self.events.append((event, fields)),
             on_fault=self.faults.append,
         )
         self.loop.parts.append(self.device)
@@ -119,3 +120,13 @@ def test_the_last_look_takes_everything_that_was_sent(bench: Bench) -> None:
         bench.turn()
         got += bench.received()
     assert got.count(b"ZQD-ERROR 503") == count
+
+
+def test_a_request_that_crosses_the_end_is_told(bench: Bench) -> None:
+    """Rule 22: it is lost, for the connection was ended before it was read; the log says so, once for each read."""
+    bench.link.end()
+    bench.send(encode_message([b"", b"too late"]) * 3)
+    bench.send(PING)
+    assert [(event, fields["count"]) for event, fields in bench.events if event == "request.crossed"] == [
+        ("request.crossed", 3)
+    ]

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from zqd.net.loop import EVENTS_PER_TURN, Loop
+from zqd.net.loop import EVENTS_PER_TURN, LONGEST, Loop
 
 
 @pytest.fixture
@@ -245,3 +245,15 @@ def test_time_of_a_turn(loop: Loop) -> None:
     loop.call_soon(lambda: seen.append(loop.now))
     loop.turn()
     assert seen[0] == seen[1] == loop.now <= time.monotonic()
+
+
+def test_a_time_that_never_comes() -> None:
+    """However far away the next timer is, the loop can wait for it: epoll_wait(2) counts milliseconds in an int."""
+    loop = Loop()
+    loop.call_at(loop.now + 1e200, lambda: None)
+    loop.call_at(loop.now, lambda: None)
+    loop.turn()
+    loop.call_soon(lambda: None)
+    loop.turn()
+    assert loop._patience() == LONGEST
+    loop.close()

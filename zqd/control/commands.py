@@ -43,10 +43,18 @@ class Argument(NamedTuple):
     default: Any = None
     positional: bool = False
     metavar: str | None = None
+    most: float | None = None
+    """Of a number that counts something: from 0 to this."""
 
 
+MOST = 1_000_000
 TIMEOUT = Argument(
-    "timeout", "give up after so many seconds (default: never)", type=float, default=0.0, metavar="S"
+    "timeout",
+    "give up after so many seconds (default: never)",
+    type=float,
+    default=0.0,
+    metavar="S",
+    most=MOST,
 )
 """The argument of a command that may answer late."""
 
@@ -124,6 +132,11 @@ def _checked(row: Command, given: Mapping[str, object]) -> dict[str, Any]:
             raise CommandError(
                 Code.BAD_ARGUMENT,
                 f"the argument {argument.name!r} of {row.name} must be {_TYPE_NAMES[argument.type]}, not {shown(value)}",
+            )
+        elif argument.most is not None and isinstance(value, int | float) and not 0 <= value <= argument.most:
+            raise CommandError(
+                Code.BAD_ARGUMENT,
+                f"the argument {argument.name!r} of {row.name} must be from 0 to {argument.most:.0f}, not {shown(value)}",
             )
         args[argument.name] = value
     return args

@@ -12,7 +12,7 @@ from typing import Any
 import zqd
 from zqd.control.answers import Code, CommandError
 from zqd.control.broker import Broker
-from zqd.control.commands import PROTOCOL, TIMEOUT, Argument, Arguments, command, shown
+from zqd.control.commands import MOST, PROTOCOL, TIMEOUT, Argument, Arguments, command, shown
 
 REQUESTS_SHOWN = 100
 ONLY_QUEUE = Argument("queue", "only what belongs to this queue", metavar="NAME")
@@ -103,7 +103,7 @@ def requests(broker: Broker, args: Arguments) -> object:
 
 @command(
     ONLY_QUEUE,
-    Argument("workers", "until so many workers are connected", type=int, metavar="N"),
+    Argument("workers", "until so many workers are connected", type=int, metavar="N", most=MOST),
     Argument("idle", "until nothing waits and nothing is in flight", type=bool, default=False),
     Argument("drained", "until a drain is over", type=bool, default=False),
     TIMEOUT,

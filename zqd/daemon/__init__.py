@@ -15,9 +15,9 @@ from __future__ import annotations
 
 def main(argv: list[str] | None = None) -> int:
     """The program `zqd`; returns the exit status."""
-    from zqd.daemon.signals import hold_signals
+    from zqd.daemon.signals import expect_signals
 
-    hold_signals()  # first of all: from here on a signal is an order, however early it comes
+    expect_signals()
     from zqd.daemon.program import run
 
     return run(argv)

@@ -120,6 +120,7 @@ class Daemon:
 
     def stop(self) -> None:
         """Begin to stop (rule 22); a second time means now."""
+        self.service.stopping()
         for device in self.devices:
             if self.stopping:
                 device.abort()
@@ -127,7 +128,6 @@ class Daemon:
                 device.stop()
         self.note("zqd.stopping", {"now": self.stopping})
         self.stopping = True
-        self.service.stopping()
 
     def close(self) -> None:
         """Give everything back: connections, sockets and their files."""

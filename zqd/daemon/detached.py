@@ -28,9 +28,9 @@ class PidFile:
     def __enter__(self) -> Self:
         try:
             self._lock()
+            os.ftruncate(self._fd, 0)
         except OSError as error:
             raise UnavailableError(f"cannot have the pid file {self._path}: {error.strerror}") from error
-        os.ftruncate(self._fd, 0)
         return self
 
     def __exit__(self, *_: object) -> None:

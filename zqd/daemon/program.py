@@ -21,8 +21,8 @@ from zqd.daemon.daemon import Daemon
 from zqd.daemon.gates import gates
 from zqd.daemon.service import Service
 from zqd.daemon.signals import signals_to
-from zqd.daemon.sockets import Sockets
-from zqd.errors import ExitStatus, UsageError, ZqdError
+from zqd.daemon.sockets import Sockets, access
+from zqd.errors import ExitStatus, UnavailableError, UsageError, ZqdError
 from zqd.logs import EventLog, configure, hold_standard_descriptors
 from zqd.systemd.notify import Notifier
 from zqd.systemd.passed import PassedSockets
@@ -34,6 +34,8 @@ def run(argv: list[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         _check(arguments)
+        if arguments.config is not None:
+            arguments.config = arguments.config.absolute()  # detaching changes the working directory
         flags = {key: getattr(arguments, key) for key in _FLAGS}
 
         def load_anew() -> Config:
@@ -41,19 +43,16 @@ def run(argv: list[str] | None = None) -> int:
 
         config = load_anew()
         if arguments.check_config:
-            gates(config.queues)
-            print("the configuration is good")
+            check(config)
+            _print("the configuration is good\n")
         elif arguments.print_config:
-            print(describe(config), end="")
+            _print(describe(config))
         else:
             serve(config, load_anew, arguments.pidfile if arguments.daemonize else None)
     except ZqdError as error:
         for line in str(error).splitlines():
             print(f"zqd: {line}", file=sys.stderr)
         return error.status
-    except BrokenPipeError:  # of a reader that has had enough (`zqd --print-config | head`)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitStatus.OK
     except Exception as fault:  # noqa: BLE001 - the log has it, with its traceback
         EventLog().fault(fault)
         return ExitStatus.SOFTWARE
@@ -97,6 +96,24 @@ def serve(config: Config, load_anew: Callable[[], Config], pid_path: Path | None
                 daemon.run()
             finally:
                 daemon.close()
+
+
+def check(config: Config) -> None:
+    """Raise ZqdError for what can be known without listening: the files of keys, the owners of sockets."""
+    gates(config.queues)
+    for queue in config.queues:
+        access(queue).owner()
+
+
+def _print(text: str) -> None:
+    """To standard output, and see it out; a reader that has had enough is no error (`zqd --print-config | head`)."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise UnavailableError(f"cannot write: {error.strerror}") from error
 
 
 _FLAGS = ("frontend", "backend", "control", "log_level", "log_format", "allow_unauthenticated")

@@ -16,8 +16,8 @@ from zqd.config import Config, QueueConfig
 from zqd.config.changes import Changes, compare, settle
 from zqd.daemon.gates import gates
 from zqd.daemon.sockets import SIDES, Place, access, wanted
-from zqd.endpoints import Listener, bind, parse
-from zqd.errors import ZqdError
+from zqd.endpoints import Access, Listener, bind, parse
+from zqd.errors import UnavailableError, ZqdError
 from zqd.logs import reopen, set_level
 
 if TYPE_CHECKING:
@@ -31,22 +31,25 @@ def reload(daemon: Daemon) -> dict[str, Any]:
     """
     daemon.service.reloading()
     try:
-        reopen()
-        loaded = daemon.load()
-        new, changes = settle(daemon.config, loaded), compare(daemon.config, loaded)
-        plan = _Plan(daemon, new)
+        return _reload(daemon)
     except ZqdError as error:
         daemon.note("config.rejected", {"problems": str(error).splitlines()})
-        daemon.service.reloaded()
         raise
-    plan.apply(changes)
+    finally:  # whatever came of it: the service manager waits for the end
+        daemon.service.reloaded()
+
+
+def _reload(daemon: Daemon) -> dict[str, Any]:
+    reopen()
+    loaded = daemon.load()
+    new, changes = settle(daemon.config, loaded), compare(daemon.config, loaded)
+    _Plan(daemon, new).apply(changes)
     answer = _answer(changes)
     told = {
         "changed": [change.key for change in changes.values if change.reloadable],
         "pending": [change.key for change in changes.values if not change.reloadable],
     }
     daemon.note("config.reloaded", {**told, "added": answer["added"], "removed": answer["removed"]})
-    daemon.service.reloaded()
     return answer
 
 
@@ -72,9 +75,8 @@ class _Plan:
                 access(queue).owner()
             for place, endpoint in needed:
                 if (place, endpoint) not in self._moves:
-                    listener = bind(parse(endpoint), access(queues[place[0]]))
-                    self._listeners[place, endpoint] = listener
-        except ZqdError:
+                    self._listeners[place, endpoint] = self._bound(endpoint, access(queues[place[0]]))
+        except BaseException:
             for listener in self._listeners.values():
                 listener.close()
             raise
@@ -131,6 +133,19 @@ class _Plan:
                     free.remove(old)
                     break
         return moves
+
+    def _bound(self, endpoint: str, who: Access) -> Listener:
+        try:
+            return bind(parse(endpoint), who)
+        except UnavailableError:
+            port = endpoint.rpartition(":")[2]
+            for _, released in self._released:
+                if released.startswith("tcp://") and released.rpartition(":")[2] == port:
+                    raise UnavailableError(
+                        f"cannot listen at {endpoint} while zqd itself listens at {released}, which has the same port; "
+                        "expected another port, or a restart"
+                    ) from None
+            raise
 
     def _of_place(self, place: Place) -> list[Listener]:
         return [listener for (where, _), listener in self._listeners.items() if where == place]

@@ -51,8 +51,8 @@ class Service:
         self._notifier.ready(self._status() if self._notifier.enabled else "")
 
     def stopping(self) -> None:
-        """A stop begins, or goes on at once."""
-        if self._notifier.enabled:
+        """A stop is about to begin; or to go on at once, which changes nothing here."""
+        if self._notifier.enabled and not self._daemon.stopping:
             self._notifier.stopping(self._drain_status())
             self._ask_for_time()
 

@@ -1,7 +1,8 @@
 """Signals as calls in the loop: a handler does nothing but wake it (signal(7)).
 
-From the first moment of the program until the loop is there, and after it, the signals are blocked: one that comes
-meanwhile waits for the loop, or for nobody. Layer 4. Called by: `zqd.daemon.main`, `program`.
+From the first moment of the program until the loop is there SIGTERM and SIGINT end it, with status 0: nothing has begun
+that would have to be finished. The other signals wait for the loop; and after it all of them wait for nobody.
+Layer 4. Called by: `zqd.daemon.main`, `program`.
 """
 
 from __future__ import annotations
@@ -11,15 +12,30 @@ import select
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from typing import NoReturn
 
 from zqd.net.loop import Loop
 
 ORDERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
+ENDING = (signal.SIGTERM, signal.SIGINT)
+
+
+def expect_signals() -> None:
+    """First of all: from here on a signal is an order, however early it comes."""
+    for number in ENDING:
+        signal.signal(number, _leave)
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(ORDERS) - set(ENDING))
+
+
 def hold_signals() -> None:
-    """Keep the signals that are orders to zqd until `signals_to` takes them."""
+    """Keep the signals that are orders to zqd."""
     signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)
+
+
+def _leave(*_: object) -> NoReturn:
+    raise SystemExit(0)
 
 
 @contextlib.contextmanager

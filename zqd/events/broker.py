@@ -227,6 +227,12 @@ BROKER: dict[str, Event] = {
         "[{queue}: ]a request of client {client} is refused: {code} {reason}",
         "107bbe3bd0c24b7089494e8fd9d320ed",
     ),
+    "request.crossed": Event(
+        "warning",
+        "A client's request crossed the end of its connection: it is lost, and nobody tells the client.",
+        "[{queue}: ]{count} of the requests of a client at {address}[, {peer},] came after its connection had been ended, and are lost",
+        "46ef65cafd2b93d8d7d92afa2f736fdd",
+    ),
     "reply.orphaned": Event(
         "warning",
         "A worker answered a dispatch that it does not hold; the answer is dropped.",

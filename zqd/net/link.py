@@ -17,7 +17,7 @@ import select
 import socket
 from collections.abc import Callable
 
-from zqd.core.peers import Peer
+from zqd.core.peers import Client, Peer
 from zqd.net.heartbeat import Heartbeat
 from zqd.net.loop import Timer
 from zqd.net.outflow import Outflow
@@ -334,13 +334,22 @@ class Link:
 
     def _discard(self) -> None:
         try:
-            if self.sock.recv_into(_BUFFER):
+            size = self.sock.recv_into(_BUFFER)
+            if size:
+                self._notice_crossing(size)
                 return
         except BlockingIOError:
             return
         except OSError:
             pass
         self.lost("")
+
+    def _notice_crossing(self, size: int) -> None:
+        """A client's request that crossed our FIN is lost: that has to be known, if it cannot be helped."""
+        if isinstance(self.peer, Client) and self.connection.phase is Phase.TRAFFIC:
+            messages = self.connection.receive(bytes(_VIEW[:size]))
+            if messages:
+                self._owner.note("request.crossed", link=self, count=len(messages))
 
     def _linger_over(self) -> None:
         self.outflow.look(self.loop.now)

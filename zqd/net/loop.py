@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 EVENTS_PER_TURN = 1024
+LONGEST = 86400.0  # seconds that one turn waits at most: epoll_wait(2) counts milliseconds in an int
 
 
 class Part(Protocol):
@@ -138,4 +139,4 @@ class Loop:
             deadline = part.deadline
             if deadline is not None and (wake is None or deadline < wake):
                 wake = deadline
-        return None if wake is None else max(0.0, wake - time.monotonic())
+        return None if wake is None else min(max(0.0, wake - time.monotonic()), LONGEST)

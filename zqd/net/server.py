@@ -4,7 +4,7 @@ Other than a device it has no queue: what its peers send and get is its roles' o
 keeps at most `most`: the one that has been quiet the longest makes room, so that nobody can shut others out by holding
 connections, and they take nothing from the room of clients and workers.
 
-Layer 3. Called by: `zqd.control.server`, `zqd.control.events`.
+Layer 3. Called by: `zqd.control.server`, `zqd.control.publisher`.
 """
 
 from __future__ import annotations
