@@ -30,6 +30,7 @@ _HOMES = {
     "Worker": "zqd.worker",
     "WorkerLost": "zqd.client.errors",
 }
+__all__ = list(_HOMES)
 
 if TYPE_CHECKING:
     from zqd.client.blocking import Client as Client

@@ -98,7 +98,15 @@ def test_endpoints(endpoint: str) -> None:
             "'tcp://a:65536' is incomplete: expected tcp://HOST:PORT, the port from 1 to 65535",
         ),
         ("tcp://::1:1", ValueError, "'tcp://::1:1': an IPv6 address stands in brackets, as in tcp://[::1]:1"),
+        ("tcp://a b:1", ValueError, "'tcp://a b:1': 'a b' is no name or address of a host"),
+        ("tcp://\xe4:1", ValueError, "'tcp://\xe4:1': '\xe4' is no name or address of a host"),
         ("ipc://", ValueError, "'ipc://' has no path: expected ipc:///PATH"),
+        ("ipc://@", ValueError, "'ipc://@' has no path: expected ipc:///PATH"),
+        (
+            f"ipc:///{'x' * 107}",
+            ValueError,
+            f"'ipc:///{'x' * 107}' is too long: the path of a unix socket has at most 107 bytes",
+        ),
     ],
 )
 def test_what_is_no_endpoint(endpoints: object, kind: type[Exception], sentence: str) -> None:
@@ -146,6 +154,14 @@ def test_wishes_that_make_no_sense(wishes: dict[str, Any], kind: type[Exception]
             make("tcp://127.0.0.1:1", **wishes)
     with Client("tcp://127.0.0.1:1") as client, pytest.raises(kind, match=f"^{re.escape(sentence)}$"):
         client.request(b"", **wishes)
+
+
+@pytest.mark.parametrize(
+    "endpoint", [f"ipc:///{'x' * 106}", "ipc://@x", "tcp://[::1%lo]:1", "tcp://a-b.c_d:1"]
+)
+def test_what_is_an_endpoint_is_one_for_libzmq(endpoint: str) -> None:
+    """Or its words would be raised, in its own exception."""
+    Client(endpoint).close()
 
 
 def test_a_heartbeat_is_checked() -> None:

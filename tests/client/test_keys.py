@@ -94,7 +94,7 @@ def test_no_secret_is_shown(secret: Path) -> None:
         (
             {"server_key": "/no/such.key"},
             ValueError,
-            "server_key: /no/such.key: cannot be read (No such file or directory); expected a readable file",
+            "server_key: /no/such.key: cannot be read (No such file or directory); expected a readable file, or a key of 40 characters",
         ),
         (
             {"server_key": KEY, "curve_secret": "/no/such.key_secret"},

@@ -16,6 +16,7 @@ LAYERS: dict[str, int] = {
     "": 0,
     "errors": 0,
     "events": 0,
+    "standard": 0,
     "stats": 0,
     # 1: pure core
     "core": 1,

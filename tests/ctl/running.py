@@ -14,7 +14,7 @@ ZQCTL = [sys.executable, "-m", "zqd.ctl"]
 ROOT = Path(__file__).parents[2]
 AS_NOBODY = """
 import grp, os, pwd
-import zqd.ctl.follow
+import zqd.ctl.follow, zqd.ctl.request
 from zqd.ctl.program import build_parser, main
 build_parser()  # imports the last of what nobody may not be able to read
 if os.geteuid() == 0:

@@ -24,8 +24,9 @@ class PaperSession(Session):
             raise answer
         return answer
 
-    def write(self, text: str) -> None:
+    def write(self, text: str | bytes) -> None:
         """Keep it."""
+        assert isinstance(text, str)
         self.printed += text
 
 

@@ -35,10 +35,17 @@ class Terminal:
     """A program that has a terminal of its own, which controls it; a context manager that ends it with the test."""
 
     def __init__(
-        self, command: Sequence[str], columns: int = 100, lines: int = 30, **environment: str
+        self,
+        command: Sequence[str],
+        columns: int = 100,
+        lines: int = 30,
+        *,
+        mute: bool = False,
+        **environment: str,
     ) -> None:
+        """`mute`: it says nothing when it is asked."""
         self._ours, self._theirs = pty.openpty()
-        self._screen = Screen(columns, lines, self.press)
+        self._screen = Screen(columns, lines, self.press if not mute else lambda _: None)
         self._stream = pyte.ByteStream(self._screen)
         self.written = b""
         """All that the program has written."""
@@ -115,6 +122,12 @@ class Terminal:
         wait_for(met, "the end")
         self._read()
         return self.process.returncode
+
+    @property
+    def taken(self) -> bool:
+        """The program has changed its modes."""
+        self._read()
+        return self._attributes() != self.attributes
 
     def left_as_it_was(self) -> bool:
         """Whether modes, cursor and alternate screen are what they were before the program."""

@@ -169,6 +169,13 @@ def test_no_time_out_waits(sockets: Path) -> None:
         assert ask(str(sockets / "c"), "ping", {}, 0) is None
 
 
+def test_what_makes_no_sense_to_it_is_a_usage_error(sockets: Path) -> None:
+    """As what makes none to zqctl."""
+    reply = b'{"zqd": 1, "ok": false, "code": "bad-argument", "error": "no queue is named so"}'
+    with answering(sockets / "c", reply):
+        assert failure(sockets / "c") == (ExitStatus.USAGE, "no queue is named so")
+
+
 @pytest.mark.parametrize(
     ("reply", "sentence"),
     [

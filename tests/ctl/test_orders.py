@@ -107,13 +107,20 @@ def test_requests_are_a_table(zqd: Zqd, connect: Connect) -> None:
         (["wait"], "wait for what: workers, idle or drained?"),
     ],
 )
-def test_what_zqd_refuses_is_status_1(zqd: Zqd, arguments: list[str], sentence: str) -> None:
+def test_what_zqd_finds_no_sense_in_is_status_2(zqd: Zqd, arguments: list[str], sentence: str) -> None:
     """With zqd's own sentence on standard error."""
-    assert zqctl(zqd, *arguments) == (1, "", f"zqctl: {sentence}\n")
+    assert zqctl(zqd, *arguments) == (2, "", f"zqctl: {sentence}\n")
 
 
 @pytest.mark.parametrize(
-    "arguments", [["kick"], ["cancel"], ["pause", "default", "x"], ["wait", "--workers", "two"]]
+    "arguments",
+    [
+        ["kick"],
+        ["cancel"],
+        ["pause", "default", "x"],
+        ["wait", "--workers", "two"],
+        ["wait", "--workers", "-1"],
+    ],
 )
 def test_what_makes_no_sense_is_status_2(zqd: Zqd, arguments: list[str]) -> None:
     """zqctl sees it without asking."""

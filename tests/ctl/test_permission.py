@@ -75,7 +75,7 @@ def test_a_question_that_the_status_socket_refuses_is_its_own_error(sockets: Pat
     with served(sockets / "status.sock", PaperBroker(), READS):
         (sockets / "status.sock").chmod(0o666)
         done = zqctl("--control", control, "workers", "--queue", "x", program=NOBODY)
-    assert said(done) == (1, "zqctl: no queue is named 'x'; there is default, slow\n")
+    assert said(done) == (2, "zqctl: no queue is named 'x'; there is default, slow\n")
 
 
 def test_where_there_is_only_a_status_socket_it_is_asked(sockets: Path) -> None:

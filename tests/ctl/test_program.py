@@ -101,10 +101,10 @@ def test_version_needs_no_zqd() -> None:
 # Errors, each with its status and its sentence
 
 
-def test_zqds_refusal_is_status_1(control: str) -> None:
+def test_zqds_refusal_of_an_argument_is_status_2(control: str) -> None:
     """zqd's own sentence, on standard error also with --json."""
     assert said(zqctl("--control", control, "--json", "workers", "--queue", "x\x1b")) == (
-        1,
+        2,
         "zqctl: no queue is named 'x\\x1b'; there is default, slow\n",
     )
 
@@ -138,6 +138,13 @@ def test_a_refusal_may_have_more_than_one_line(
         ["pause", "--watch", "1"],
         ["top", "--watch", "1"],
         ["events", "--count", "0"],
+        ["wait", "--workers", "-1"],
+        ["wait", "--workers", "1000001"],
+        ["check", "--min-workers", "-1"],
+        ["check", "--min-idle", "-1"],
+        ["check", "--max-queued", "-1"],
+        ["bench", "--size", "99999999999"],
+        ["bench", "--size", "9" * 5000],
         ["completion", "csh"],
         ["completion"],
     ],
@@ -233,6 +240,25 @@ def test_a_full_disk_is_said(control: str) -> None:
     with Path("/dev/full").open("w") as full:
         done = zqctl("--control", control, "workers", stdout=full)
     assert (done.returncode, done.stderr) == (1, "zqctl: cannot write the answer: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "2>/dev/full", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("command", "status"), [("workers", 0), ("statsu", 2)])
+def test_closed_or_full_descriptors_change_no_status(
+    control: str, closed: str, command: str, status: int
+) -> None:
+    """What would have been written there is lost, and nothing else."""
+    script = f'exec "$0" "$@" {closed}'
+    done = zqctl("--control", control, command, program=["sh", "-c", script, *ZQCTL])
+    assert (done.returncode, "Traceback" in done.stderr) == (status, False)
+    assert bool(done.stdout) == (status == 0 and ">&-" not in closed.replace("2>&-", ""))
+
+
+def test_without_standard_error_the_status_tells(sockets: Path) -> None:
+    """That zqd does not run is more than an error."""
+    for closed in ("2>&-", "2>/dev/full"):
+        program = ["sh", "-c", f'exec "$0" "$@" {closed}', *ZQCTL]
+        assert said(zqctl("--control", f"ipc://{sockets}/none", "ping", program=program)) == (3, "")
 
 
 def test_an_interrupt_is_silent(sockets: Path) -> None:

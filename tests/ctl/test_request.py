@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from tests.ctl.echo import worker
-from tests.ctl.running import ROOT, ZQCTL, said, zqctl
+from tests.ctl.running import NOBODY, ROOT, ZQCTL, listen, said, zqctl
 from tests.support.processes import Zqd, steady_endpoint
 from zqd.ctl.connection import ExitStatus
 from zqd.ctl.request import outcome_of
@@ -71,12 +74,59 @@ def test_a_failure_in_json_is_a_failure(zqd: Zqd) -> None:
     assert answer["error"].startswith("ZQD-ERROR 504 ")
 
 
-def test_nobody_there() -> None:
-    """Where nobody answers, that is said in time."""
+@pytest.mark.parametrize("command", [["request", "Hello"], ["bench"]])
+def test_nobody_there(command: list[str], sockets: Path) -> None:
+    """Where nobody listens that is said at once: a time-out of 0 would never come."""
     endpoint = steady_endpoint()
+    done = zqctl(*command, "--endpoint", endpoint, "--timeout", "0")
+    assert said(done) == (ExitStatus.NOT_RUNNING, f"zqctl: nobody listens at {endpoint}\n")
+    done = zqctl(*command, "--endpoint", f"ipc://{sockets}/none", "--timeout", "0")
+    sentence = f"zqctl: zqd is not running: no socket at ipc://{sockets}/none\n"
+    assert said(done) == (ExitStatus.NOT_RUNNING, sentence)
+
+
+def test_nobody_at_an_abstract_address() -> None:
+    """Which is libzmq's to try, and has no file that would tell more."""
+    endpoint = "ipc://@nobody-has-this-name"
     status, sentence = said(zqctl("request", "--endpoint", endpoint, "--timeout", "0.2", "Hello"))
     assert status == ExitStatus.ERROR
     assert sentence.startswith(f"zqctl: no answer from {endpoint} within 0.2 s: nobody listens there")
+
+
+def test_a_frontend_that_this_user_may_not_use(sockets: Path) -> None:
+    """Status 4, and at once: a time-out of 0 would never come."""
+    with closing(listen(sockets / "frontend")):
+        (sockets / "frontend").chmod(0o000 if os.geteuid() else 0o755)
+        endpoint = f"ipc://{sockets}/frontend"
+        done = zqctl("request", "--endpoint", endpoint, "--timeout", "0", "Hello", program=NOBODY)
+    status, sentence = said(done)
+    assert status == ExitStatus.NO_PERMISSION
+    assert sentence.startswith(f"zqctl: no permission for {endpoint}: only its owner (")
+
+
+def test_a_body_may_have_any_bytes(echo: Zqd) -> None:
+    """Those of the command line itself, whatever the locale makes of them."""
+    command: list[str | bytes] = [*ZQCTL, "request", "--control", f"ipc://{echo.control_path}", b"\xff"]
+    assert subprocess.run(command, capture_output=True, cwd=ROOT, timeout=60, check=True).stdout == b"\xff"
+
+
+def test_a_standard_input_that_cannot_be_read(echo: Zqd) -> None:
+    """One sentence; one that is closed is as good as /dev/null, in all programs of zqd."""
+    with Path(os.devnull).open("w") as unreadable:
+        done = zqctl("request", "--control", f"ipc://{echo.control_path}", "-", stdin=unreadable)
+    assert said(done) == (1, "zqctl: cannot read standard input: Bad file descriptor\n")
+    closed = ["sh", "-c", 'exec "$0" "$@" <&-', *ZQCTL]
+    done = zqctl("request", "--control", f"ipc://{echo.control_path}", "-", program=closed)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.startswith("0 bytes in ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_reply_that_cannot_be_written(echo: Zqd) -> None:
+    """One sentence, as with every answer."""
+    with Path("/dev/full").open("w") as full:
+        done = zqctl("request", "--control", f"ipc://{echo.control_path}", "Hello", stdout=full)
+    assert (done.returncode, done.stderr) == (1, "zqctl: cannot write the answer: No space left on device\n")
 
 
 @pytest.mark.parametrize(

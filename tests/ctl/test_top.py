@@ -144,6 +144,17 @@ def test_a_signal_ends_it(terminal: Terminal, number: signal.Signals) -> None:
     assert terminal.left_as_it_was()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_before_it_has_begun(sockets: Path, number: signal.Signals) -> None:
+    """Blessed changes the terminal's modes to ask what it is; one that does not answer is waited for, and left as it was."""
+    with Terminal(top(sockets), mute=True, BLESSED_QUERY_TIMEOUT_SECONDS="2") as terminal:
+        wait_for(lambda: terminal.taken, "the question")
+        terminal.send(number)
+        assert terminal.ended() == 128 + number
+        assert terminal.left_as_it_was()
+        assert b"Traceback" not in terminal.written
+
+
 def test_control_c_ends_it_while_zqd_hangs(sockets: Path) -> None:
     """What it waits for is given up soon."""
     with subprocess.Popen(

@@ -90,7 +90,7 @@ def test_a_question_without_sense_is_not_repeated(sockets: Path) -> None:
         watching(sockets, "workers", "--queue", "x", "--watch", "0.1") as (process, _, _),
     ):
         out, errors = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, out) == (1, "")
+    assert (process.returncode, out) == (2, "")
     assert errors == "zqctl: no queue is named 'x'; there is default, slow\n"
 
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import errno
 import logging
+import re
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -112,6 +115,62 @@ def test_bad_setting(settings: dict[str, object], told: str) -> None:
     arguments: dict[str, object] = {"backend": "tcp://127.0.0.1:5560", "handler": samples.echo, **settings}
     with pytest.raises(ValueError, match="^" + told.replace("[", r"\[")):
         Worker(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "told"),
+    [
+        (5, TypeError, "a name is str, not int"),
+        (b"mine", TypeError, "a name is str, not bytes"),
+        ("", ValueError, "name: 0 bytes; expected 1 to 255"),
+        ("n" * 256, ValueError, "name: 256 bytes; expected 1 to 255"),
+        ("ä" * 128, ValueError, "name: 256 bytes; expected 1 to 255"),
+        ("\ud800", ValueError, r"name: '\ud800' cannot be written as UTF-8"),
+    ],
+)
+def test_bad_name(name: Any, kind: type[Exception], told: str) -> None:
+    """Said at once; a worker that could not take it would never come back."""
+    with pytest.raises(kind, match=f"^{re.escape(told)}$"):
+        Worker("tcp://127.0.0.1:5560", samples.echo, name=name)
+
+
+def test_long_name(zqd: Zqd) -> None:
+    """The longest that there is."""
+    with Worker(zqd.backend, samples.echo, name="n" * 255):
+        wait_for(lambda: [row["name"] for row in zqd.control("workers")] == ["n" * 255], "its name")
+
+
+@pytest.mark.parametrize("call", ["setsockopt", "get_monitor_socket", "connect"])
+def test_socket_that_cannot_be_made(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine refuses is raised: nothing that is half made keeps `run` from returning."""
+    real = getattr(zmq.Socket, call)
+
+    def refuse(sock: object, *args: object) -> object:
+        if str(args[0]).startswith("inproc://"):  # the monitor's own, within libzmq
+            return real(sock, *args)
+        raise zmq.ZMQError(errno.EMFILE)
+
+    monkeypatch.setattr(zmq.Socket, call, refuse)
+    worker = Worker("tcp://127.0.0.1:5560", samples.echo).__enter__()
+    assert worker._thread is not None
+    worker._thread.join(PATIENCE)
+    assert not worker._thread.is_alive()
+    with pytest.raises(zmq.ZMQError, match="Too many open files"):
+        worker.__exit__(None, None, None)
+
+
+def test_once(zqd: Zqd) -> None:
+    """A worker that has run is over, and says so instead of doing nothing."""
+    worker = Worker(zqd.backend, samples.echo)
+    with worker:
+        zqd.wait_until("it", lambda queue: queue["workers"] == 1)
+        with pytest.raises(RuntimeError, match="a Worker runs once"):
+            worker.run()
+        assert zqd.queue()["workers"] == 1
+    with pytest.raises(RuntimeError, match="a Worker runs once"):
+        worker.run()
+    with pytest.raises(RuntimeError, match="a Worker runs once"):
+        worker.__enter__()
 
 
 def test_bad_handler() -> None:

@@ -76,6 +76,36 @@ def test_print_config(tmp_path: Path) -> None:
     assert re.search(r"^concurrency = 3 +# .*/worker\.toml$", again, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ("redirected", "option", "status", "told"),
+    [
+        (">/dev/full", "--check-config", 69, "zqd-worker: cannot write: No space left on device\n"),
+        (">/dev/full", "--print-config", 69, "zqd-worker: cannot write: No space left on device\n"),
+        (">/dev/full 2>/dev/full", "--check-config", 69, ""),
+        (">&-", "--check-config", 0, ""),
+        ("2>&-", "--handler=x", 78, ""),
+        ("2>/dev/full", "--handler=x", 78, ""),
+        ("<&- >&- 2>&-", "--handler=x", 78, ""),
+    ],
+)
+def test_closed_or_full_descriptors(redirected: str, option: str, status: int, told: str) -> None:
+    """What cannot be printed is said where that can be; the status tells the same as ever."""
+    script = f'exec "$0" -X dev -W error -m zqd.worker "$@" {redirected}'
+    command = ["sh", "-c", script, sys.executable, option]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (status, told)
+
+
+def test_a_reader_that_has_enough() -> None:
+    """`zqd-worker --print-config | head` is no error."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "zqd.worker", "--print-config"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_version() -> None:
     """And nothing else."""
     assert call("--version").stdout == f"zqd-worker {__version__}\n"

@@ -165,6 +165,41 @@ def test_another_broker(zqd: Zqd, deployment: Deployment, connect: Connect, tmp_
         assert process.stop() == 0
 
 
+@pytest.mark.parametrize("outcome", ["pass", "1 / 0"])
+def test_stop_in_a_reload(
+    zqd: Zqd, deployment: Deployment, connect: Connect, tmp_path: Path, outcome: str
+) -> None:
+    """The end of a reload that a stop has overtaken is no news for the manager: this service is not ready any more."""
+    deployment.settings("concurrency = 2", "drain_timeout = '0s'")
+    release, set_up, more = (tmp_path / name for name in ("release", "set_up", "more"))
+    with deployment.start() as process:
+        client = connect(zmq.REQ, zqd.frontend)
+        client.send(str(release).encode())
+        zqd.wait_until("it to run", lambda queue: queue["in_flight"] == 1)
+        deployment.module.write_text(
+            "import pathlib, time\n"
+            "class Handler:\n"
+            "    def setup(self):\n"
+            f"        pathlib.Path('{set_up}').touch()\n"
+            f"        while not pathlib.Path('{more}').exists():\n"
+            "            time.sleep(0.01)\n"
+            f"        {outcome}\n"
+            "    def __call__(self, body):\n"
+            "        return b'two'\n"
+        )
+        process.signal(signal.SIGHUP)
+        wait_for(set_up.exists, "its setup to begin")
+        process.signal(signal.SIGTERM)
+        deployment.manager.wait_for("STOPPING=1")
+        more.touch()
+        process.wait_for("handler.reloaded" if outcome == "pass" else "config.rejected")
+        release.touch()
+        assert client.recv() == b"one"
+        assert process.end() == 0
+    heard = deployment.manager.listen()
+    assert "READY=1" not in heard[heard.index("STOPPING=1") :]
+
+
 def test_from_coroutines_to_functions_and_back(zqd: Zqd, deployment: Deployment, connect: Connect) -> None:
     """What runs in asyncio's thread and what runs in others may replace each other, at a concurrency of 1 too."""
     with deployment.start() as process:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import enum
 import math
+import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from zqd.client.errors import ManyFrames
 from zqd.core.request import HIGHEST_PRIORITY, LOWEST_PRIORITY, MAX_ATTEMPTS
+from zqd.endpoints import MAX_PATH
 from zqd.errors import FailureCode
 
 DEFAULT_TIMEOUT = 30.0  # seconds
@@ -20,6 +23,8 @@ MAX_SECONDS = 1_000_000.0  # what `timeout_ms` can say (rule 25), and far below 
 
 Message = bytes | bytearray | memoryview | Sequence[bytes]
 """A body, or the frames of a request."""
+
+_HOST = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9.:%_\[\]-]*")  # what libzmq takes for one
 
 BODY = (bytes, bytearray, memoryview)
 
@@ -114,9 +119,15 @@ def _endpoint(endpoint: object) -> str:
             )
         if ":" in host and not (host.startswith("[") and host.endswith("]")):
             raise ValueError(f"{endpoint!r}: an IPv6 address stands in brackets, as in tcp://[::1]:{port}")
+        if not _HOST.fullmatch(host):
+            raise ValueError(f"{endpoint!r}: {host!r} is no name or address of a host")
     elif scheme == "ipc":
-        if not rest or "\0" in rest:
+        if rest in {"", "@"} or "\0" in rest:
             raise ValueError(f"{endpoint!r} has no path: expected ipc:///PATH")
+        if len(os.fsencode(rest)) > MAX_PATH:
+            raise ValueError(
+                f"{endpoint!r} is too long: the path of a unix socket has at most {MAX_PATH} bytes"
+            )
     else:
         raise ValueError(f"{endpoint!r} is no endpoint: expected tcp://HOST:PORT or ipc:///PATH")
     return endpoint

@@ -91,10 +91,11 @@ class Load:
 
 def run(session: Session, args: dict[str, Any]) -> int:
     """Make the load and print the summary; status 1 where a request failed."""
+    keys = Keys.of(args)
     endpoint = frontend(session, args["queue"], args["endpoint"])
     load = Load(
         endpoint,
-        Keys.of(args),
+        keys,
         bytes(args["size"]),
         clients=args["clients"],
         total=args["requests"],

@@ -38,6 +38,10 @@ class ExitStatus(enum.IntEnum):
     INTERRUPTED = 130
 
 
+_STATUSES = {Code.NOT_PERMITTED: ExitStatus.NO_PERMISSION, Code.BAD_ARGUMENT: ExitStatus.USAGE}
+"""Of zqd's refusals; those of another kind are errors."""
+
+
 class ControlError(Exception):
     """There is no result: one sentence that says why, and the exit status."""
 
@@ -140,8 +144,8 @@ def _result(frames: list[bytes]) -> object:
         protocol, ok = reply["zqd"], reply["ok"]
         if protocol == PROTOCOL and ok:
             return reply["result"]
-        if not ok and reply.get("code") == Code.NOT_PERMITTED:
-            status = ExitStatus.NO_PERMISSION
+        if not ok:
+            status = _STATUSES.get(reply.get("code"), status)
         sentence = (
             reply["error"] if not ok else f"zqd speaks control protocol {protocol}, this zqctl {PROTOCOL}"
         )

@@ -23,12 +23,16 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from zqd import standard
 from zqd.ctl import connection
 from zqd.ctl.connection import ControlError, ExitStatus
 from zqd.ctl.tables import plain
 
 DEFAULT_TIMEOUT = 5.0
 """Seconds to wait for an answer, where the command line does not say."""
+
+MANY = 10**9
+"""More than anybody can mean by a number of things."""
 
 
 class Session:
@@ -49,7 +53,7 @@ class Session:
         """Return zqd's answer to a command of the COMMANDS table; raises `ControlError`."""
         return connection.consult(self.control, command, args, self.timeout)
 
-    def write(self, text: str) -> None:
+    def write(self, text: str | bytes) -> None:
         """Write to standard output and see it out.
 
         Raises BrokenPipeError when the reader has had enough (`| head`), and `ControlError` for any other fault.
@@ -57,12 +61,10 @@ class Session:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")  # a locale that lacks a name's letters
         try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            standard.write(text)
+        except BrokenPipeError:
+            raise
         except OSError as fault:
-            abandon_stdout()
-            if isinstance(fault, BrokenPipeError):
-                raise
             raise ControlError(ExitStatus.ERROR, f"cannot write the answer: {fault.strerror}") from None
 
     @property
@@ -80,15 +82,9 @@ class Session:
         )
 
 
-def abandon_stdout() -> None:
-    """Lead what is still in the buffer nowhere, or the interpreter would complain about it at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def complain(sentence: str) -> None:
     """Say on standard error what is wrong; zqd may have more than one line to say."""
-    for line in sentence.splitlines():
-        sys.stderr.write(f"zqctl: {plain(line)}\n")
+    standard.complain("zqctl", "\n".join(map(plain, sentence.splitlines())))
 
 
 def terminal_width() -> int | None:
@@ -110,12 +106,19 @@ def interval(text: str) -> float:
     return seconds
 
 
-def positive(text: str) -> int:
-    """A whole number from 1 on, from the command line."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number of these bounds."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:  # also that of thousands of digits
+            number = least - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{text:.30} is not a whole number from {least} to {most}")
+        return number
+
+    return parse
 
 
 class Option(NamedTuple):
@@ -174,7 +177,7 @@ LOCAL: dict[str, Local] = {
                 Option(
                     "topic", "only events whose names begin so; may be repeated", metavar="PREFIX", many=True
                 ),
-                Option("count", "end after so many events", positive, metavar="N"),
+                Option("count", "end after so many events", whole(1, MANY), metavar="N"),
             ),
             module="follow",
         ),
@@ -198,9 +201,14 @@ LOCAL: dict[str, Local] = {
                 Option(
                     "max_wait", "the oldest request may have waited so long (500ms, 3s)", metavar="DURATION"
                 ),
-                Option("min_workers", "so many workers must be connected (default 1)", int, metavar="N"),
-                Option("max_queued", "so many requests may wait", int, metavar="N"),
-                Option("min_idle", "so many workers must be idle", int, metavar="N"),
+                Option(
+                    "min_workers",
+                    "so many workers must be connected (default 1)",
+                    whole(0, MANY),
+                    metavar="N",
+                ),
+                Option("max_queued", "so many requests may wait", whole(0, MANY), metavar="N"),
+                Option("min_idle", "so many workers must be idle", whole(0, MANY), metavar="N"),
                 _QUEUE,
             ),
         ),
@@ -218,15 +226,15 @@ LOCAL: dict[str, Local] = {
             "bench",
             "Make a small load, and print how fast it was answered.",
             (
-                Option("requests", "how many in all (default 10000)", positive, 10_000, metavar="N"),
+                Option("requests", "how many in all (default 10000)", whole(1, MANY), 10_000, metavar="N"),
                 Option(
                     "clients",
                     "how many at a time, each by its own connection (default 10)",
-                    positive,
+                    whole(1, 10_000),
                     10,
                     metavar="N",
                 ),
-                Option("size", "bytes of each request (default 64)", positive, 64, metavar="BYTES"),
+                Option("size", "bytes of each request (default 64)", whole(1, 1 << 30), 64, metavar="BYTES"),
                 *_TARGET,
             ),
         ),

@@ -14,8 +14,19 @@ import zqd
 from zqd.control.commands import COMMANDS, TIMEOUT, Argument, Command
 from zqd.ctl import views
 from zqd.ctl.connection import ControlError, ExitStatus
-from zqd.ctl.local import DEFAULT_TIMEOUT, LOCAL, Local, Option, Session, complain, interval, terminal_width
+from zqd.ctl.local import (
+    DEFAULT_TIMEOUT,
+    LOCAL,
+    Local,
+    Option,
+    Session,
+    complain,
+    interval,
+    terminal_width,
+    whole,
+)
 from zqd.rundir import control_endpoints
+from zqd.standard import hold_standard_descriptors
 
 WATCHABLE = frozenset({"status", "queues", "workers", "clients", "requests"})
 """The commands whose answers are tables that change."""
@@ -33,6 +44,7 @@ class HelpFormatter(argparse.HelpFormatter):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `zqctl` with `argv` (without the program's name) and return its exit status."""
+    hold_standard_descriptors()
     try:
         options = build_parser().parse_args(argv)
         return _call(options)
@@ -115,10 +127,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _option(argument: Argument) -> Option:
     """An argument of the server's. What is not given is left out of the request: the default is zqd's, which may be newer."""
+    counts = argument.type is int and argument.most is not None
     return Option(
         argument.name,
         argument.help,
-        argument.type,
+        whole(0, int(argument.most or 0)) if counts else argument.type,
         required=argument.required,
         positional=argument.positional,
         metavar=argument.metavar,

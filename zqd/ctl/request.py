@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import sys
 import time
 from typing import Any, NamedTuple
@@ -16,9 +17,11 @@ from typing import Any, NamedTuple
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from zqd.ctl.connection import ControlError, ExitStatus
+from zqd.ctl.connection import ControlError, ExitStatus, probe
 from zqd.ctl.local import Session
+from zqd.endpoints import MAX_PATH
 from zqd.errors import ZqdError
+from zqd.standard import note
 
 PROTOCOL = b"zqd/1"
 MARK = b"status="
@@ -43,9 +46,9 @@ class Outcome(NamedTuple):
 
 def run(session: Session, args: dict[str, Any]) -> int:
     """Send it, wait, print; status 1 where it failed."""
-    body = sys.stdin.buffer.read() if args["body"] == "-" else args["body"].encode()
-    endpoint = frontend(session, args["queue"], args["endpoint"])
+    body = _standard_input() if args["body"] == "-" else os.fsencode(args["body"])
     keys = Keys.of(args)
+    endpoint = frontend(session, args["queue"], args["endpoint"])
     context = zmq.Context[zmq.Socket[bytes]](1)
     try:
         began = time.monotonic()
@@ -56,17 +59,24 @@ def run(session: Session, args: dict[str, Any]) -> int:
     if session.json:
         session.write(json.dumps(_row(endpoint, outcome, seconds), indent=2) + "\n")
     elif not outcome.failure:
-        _print(b"\n".join(outcome.frames))
-        sys.stderr.write(
-            f"{sum(map(len, outcome.frames))} bytes in {seconds * 1000:.1f} ms from {endpoint}\n"
-        )
+        session.write(_shown(b"\n".join(outcome.frames)))
+        note(f"{sum(map(len, outcome.frames))} bytes in {seconds * 1000:.1f} ms from {endpoint}\n")
     if outcome.failure and not session.json:
         raise ControlError(ExitStatus.ERROR, f"{outcome.failure} (after {seconds * 1000:.1f} ms)")
     return ExitStatus.ERROR if outcome.failure else ExitStatus.OK
 
 
 def frontend(session: Session, queue: str | None, endpoint: str | None) -> str:
-    """Where to send requests: `endpoint`, or where zqd says that clients of `queue` connect. Raises `ControlError`."""
+    """Where to send requests: `endpoint`, or where zqd says that clients of `queue` connect.
+
+    Raises `ControlError`, also where nobody listens there, or nobody may connect.
+    """
+    chosen = _asked(session, queue, endpoint)
+    _reach(chosen, session.timeout)
+    return chosen
+
+
+def _asked(session: Session, queue: str | None, endpoint: str | None) -> str:
     if endpoint is not None:
         if queue is not None:
             raise ControlError(
@@ -81,6 +91,30 @@ def frontend(session: Session, queue: str | None, endpoint: str | None) -> str:
         raise ControlError(ExitStatus.ERROR, f"queue {rows[0]['name']} has no frontend: it is stopping")
     chosen: str = rows[0]["frontend"][0]
     return chosen.replace("tcp://0.0.0.0:", "tcp://127.0.0.1:").replace("tcp://[::]:", "tcp://[::1]:")
+
+
+def _reach(endpoint: str, timeout: float) -> None:
+    """Connect and hang up, for libzmq would try until the time is over, and not say why.
+
+    Raises `ControlError` where that cannot be. What is no endpoint for a plain socket is left to libzmq.
+    """
+    scheme, _, place = endpoint.partition("://")
+    if scheme == "ipc" and place and place[0] not in "@*" and len(os.fsencode(place)) <= MAX_PATH:
+        probe(place, timeout)
+    host, _, port = place.rpartition(":")
+    if scheme != "tcp" or not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout or None).close()
+    except ConnectionRefusedError:
+        raise ControlError(ExitStatus.NOT_RUNNING, f"nobody listens at {endpoint}") from None
+    except TimeoutError:
+        sentence = f"no answer from {endpoint} within {timeout:g} s"
+        raise ControlError(ExitStatus.ERROR, sentence) from None
+    except OSError as fault:
+        raise ControlError(ExitStatus.ERROR, f"cannot connect to {endpoint}: {fault.strerror}") from None
+    except UnicodeError:  # no name of a host can be so
+        return
 
 
 class Keys(NamedTuple):
@@ -193,8 +227,13 @@ def _text(frame: bytes) -> str | dict[str, str]:
         return {"base64": base64.b64encode(frame).decode()}
 
 
-def _print(reply: bytes) -> None:
+def _standard_input() -> bytes:
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as fault:
+        raise ControlError(ExitStatus.ERROR, f"cannot read standard input: {fault.strerror}") from None
+
+
+def _shown(reply: bytes) -> bytes:
     """The reply's own bytes, and a line's end where a person reads them."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(reply + (b"\n" if sys.stdout.isatty() and not reply.endswith(b"\n") else b""))
-    sys.stdout.buffer.flush()
+    return reply + (b"\n" if sys.stdout.isatty() and not reply.endswith(b"\n") else b"")

@@ -20,11 +20,12 @@ from typing import Any, Self
 
 from zqd.ctl.board import Look, Snapshot, layout, press
 from zqd.ctl.connection import ControlError, ExitStatus, locate
-from zqd.ctl.local import Session, abandon_stdout
+from zqd.ctl.local import Session
+from zqd.standard import abandon
 
 # Blessed from 1.40 on asks the terminal what it is, and waits that long for one that does not say; all that are worth
 # drawing on do. It draws nothing at all with NO_COLOR, which is about colours, and those are not blessed's here.
-os.environ.setdefault("BLESSED_QUERY_TIMEOUT_SECONDS", "1")
+os.environ.setdefault("BLESSED_QUERY_TIMEOUT_SECONDS", "0.3")
 try:
     import blessed
 except ImportError:
@@ -49,9 +50,9 @@ def run(session: Session, args: dict[str, Any]) -> int:
         locate(session.control)  # what is no endpoint now will be none in a second
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ControlError(ExitStatus.USAGE, "top needs a terminal; without one: zqctl status --watch 1")
-    terminal = _terminal()
     session.timeout = min(session.timeout or PATIENCE, PATIENCE)
     with Signals() as signals:
+        terminal = _terminal()  # which changes the terminal while it waits for an answer
         screen = Screen(session, terminal, signals, args["interval"])
         while True:
             try:
@@ -59,7 +60,7 @@ def run(session: Session, args: dict[str, Any]) -> int:
                     screen.show()
             except (ControlError, OSError, termios.error):
                 # The terminal is gone: nothing more can be written to it, nor can it be left as it was.
-                abandon_stdout()
+                abandon(sys.stdout)
                 return 128 + signal.SIGHUP
             if signals.ended_by is not None:
                 return 128 + signals.ended_by

@@ -23,7 +23,8 @@ from zqd.daemon.service import Service
 from zqd.daemon.signals import signals_to
 from zqd.daemon.sockets import Sockets, access
 from zqd.errors import ExitStatus, UnavailableError, UsageError, ZqdError
-from zqd.logs import EventLog, configure, hold_standard_descriptors
+from zqd.logs import EventLog, configure
+from zqd.standard import hold_standard_descriptors
 from zqd.systemd.notify import Notifier
 from zqd.systemd.passed import PassedSockets
 

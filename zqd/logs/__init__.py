@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from zqd.logs.event_log import FOLD_AFTER, EventLog
 from zqd.logs.levels import LEVELS
-from zqd.logs.setup import configure, current_level, hold_standard_descriptors, reopen, set_level
+from zqd.logs.setup import configure, current_level, reopen, set_level
 
 __all__ = [
     "FOLD_AFTER",
@@ -19,7 +19,6 @@ __all__ = [
     "EventLog",
     "configure",
     "current_level",
-    "hold_standard_descriptors",
     "reopen",
     "set_level",
 ]

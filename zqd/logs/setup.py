@@ -47,13 +47,6 @@ def configure(
     _Now.sink = sink
 
 
-def hold_standard_descriptors() -> None:
-    """Fill those of 0, 1 and 2 that are closed: a connection must never get the number to which log lines go."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # open(2) gives the lowest that is free
-        pass
-    os.close(fd)
-
-
 def set_level(level: str) -> None:
     """Log from this level on, now and by every logger; ValueError where there is no such level."""
     THRESHOLD.set(level)

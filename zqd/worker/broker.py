@@ -73,28 +73,31 @@ class Broker:
         self._explained = False  # a failed handshake was told of, the end of its connection is still to come
         self._refusal = ""  # the reason that was logged last, since the last handshake that was none
         self.socket = context.socket(zmq.DEALER)
-        self.socket.setsockopt(zmq.ROUTING_ID, name.encode())
-        self.socket.setsockopt(
-            zmq.IMMEDIATE, 1
-        )  # what is sent belongs to a connection: it must not wait for the next
-        self.socket.setsockopt(zmq.SNDHWM, 0)  # the broker's window is the bound
-        self.socket.setsockopt(zmq.RCVHWM, 0)
-        self.socket.setsockopt(zmq.LINGER, LINGER)
-        self.socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT)
-        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MOST)
-        self.socket.setsockopt(zmq.IPV6, 1)
-        if beats.interval:
-            self.socket.setsockopt(zmq.HEARTBEAT_IVL, _milliseconds(beats.interval))
-            self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _milliseconds(beats.timeout or beats.interval))
-            self.socket.setsockopt(zmq.HEARTBEAT_TTL, _milliseconds(beats.ttl))
-        if keys is not None:
-            keys.apply(self.socket)
-        self.monitor = self.socket.get_monitor_socket(_EVENTS)
-        try:
+        # Where it fails nothing stays open: the context would wait for a socket for ever.
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.socket.close, 0)
+            self._set_options(name, beats)
+            if keys is not None:
+                keys.apply(self.socket)
+            self.monitor = self.socket.get_monitor_socket(_EVENTS)
+            undo.callback(self.close, 0)
             self.socket.connect(endpoint)
-        except zmq.ZMQError:
-            self.close(0)
-            raise
+            undo.pop_all()
+
+    def _set_options(self, name: str, beats: Heartbeats) -> None:
+        option = self.socket.setsockopt
+        option(zmq.ROUTING_ID, name.encode())
+        option(zmq.IMMEDIATE, 1)  # what is sent belongs to a connection: it must not wait for the next
+        option(zmq.SNDHWM, 0)  # the broker's window is the bound
+        option(zmq.RCVHWM, 0)
+        option(zmq.LINGER, LINGER)
+        option(zmq.RECONNECT_IVL, RECONNECT)
+        option(zmq.RECONNECT_IVL_MAX, RECONNECT_MOST)
+        option(zmq.IPV6, 1)
+        if beats.interval:
+            option(zmq.HEARTBEAT_IVL, _milliseconds(beats.interval))
+            option(zmq.HEARTBEAT_TIMEOUT, _milliseconds(beats.timeout or beats.interval))
+            option(zmq.HEARTBEAT_TTL, _milliseconds(beats.ttl))
 
     # What comes
 

@@ -311,13 +311,17 @@ class Instance:
             self._connect()
             for broker in self._brokers:
                 broker.greeted = False  # handler and capacity may be others
-        self._notifier.ready(self.status)
+        self._reload_is_over()
 
     def _rejected(self, reason: str, cause: BaseException | None) -> None:
         self._note(
             "config.rejected", {"reason": reason, **({"exc_info": cause} if cause is not None else {})}
         )
-        self._notifier.ready(self.status)
+        self._reload_is_over()
+
+    def _reload_is_over(self) -> None:
+        if self.phase is Phase.WORKING:  # or the manager has been told of a stop since
+            self._notifier.ready(self.status)
 
     # The end
 

@@ -33,12 +33,17 @@ from zqd.worker.signals import signals_to
 _LOGGER = logging.getLogger("zqd.worker")
 
 
+LONGEST_NAME = 255
+"""Bytes: a routing id has no more."""
+
+
 class Worker:
     """Serves one broker, or several, with a handler.
 
     `handler` is a callable from bytes to bytes (or from a list of frames to one, see zqd-worker(8)), plain or async, a class of
     such objects, or "MODULE:NAME". `settings` are those of zqd-worker.toml(5), in Python's terms: seconds, bytes, numbers. The
-    name is what zqctl shows. ValueError where a setting makes no sense, or a file of keys cannot be had.
+    name is what zqctl shows, at most 255 bytes of it as UTF-8. ValueError where a setting makes no sense, or a file of keys cannot
+    be had.
 
     A broker that uses CURVE needs `server_key`: its key, of 40 characters, or the path of its certificate, or a list of them,
     one for each broker, "" for one without CURVE. `curve_secret` is the path of our own `.key_secret` certificate; without it
@@ -58,6 +63,7 @@ class Worker:
         curve_secret: str | os.PathLike[str] = "",
         **settings: Any,
     ) -> None:
+        called = f"zqd-worker@{os.getpid()}" if name is None else _checked_name(name)
         settings["backend"] = [backend] if isinstance(backend, str) else list(backend)
         settings |= {
             "concurrency": concurrency,
@@ -76,15 +82,26 @@ class Worker:
             loaded = load(handler, **limits)
         else:
             loaded = PythonHandler(handler, _label(handler), **limits)
-        self._instance = Instance(chosen, loaded, keys, name=name or f"zqd-worker@{os.getpid()}", note=_log)
+        self._instance = Instance(chosen, loaded, keys, name=called, note=_log)
+        self._begun = False
         self._thread: threading.Thread | None = None
         self._fault: BaseException | None = None
 
     def run(self, *, signals: bool = False) -> None:
-        """Work until stopped, once. Raises ZqdError where the handler's `setup` fails, or a handler hangs past `handler_timeout`.
+        """Work until stopped, once: RuntimeError where it has begun before.
 
-        With `signals`, in the main thread only, SIGTERM and SIGINT stop it: the first lets it finish, the second does not.
+        Raises ZqdError where the handler's `setup` fails, or a handler hangs past `handler_timeout`. With `signals`, in the main
+        thread only, SIGTERM and SIGINT stop it: the first lets it finish, the second does not.
         """
+        self._begin()
+        self._work(signals=signals)
+
+    def _begin(self) -> None:
+        if self._begun:
+            raise RuntimeError("a Worker runs once: make another one")
+        self._begun = True
+
+    def _work(self, *, signals: bool = False) -> None:
         try:
             with signals_to(self._instance, reload=False) if signals else contextlib.nullcontext():
                 self._instance.run()
@@ -96,13 +113,14 @@ class Worker:
         self._instance.stop()
 
     def __enter__(self) -> Self:
+        self._begin()
         self._thread = threading.Thread(target=self._run, name="zqd-worker", daemon=True)
         self._thread.start()
         return self
 
     def _run(self) -> None:
         try:
-            self.run()
+            self._work()
         except Exception as fault:  # noqa: BLE001 - raised again where the block ends
             self._fault = fault
 
@@ -114,6 +132,18 @@ class Worker:
         self._thread.join()
         if self._fault is not None and error is None:
             raise self._fault
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"a name is str, not {type(name).__name__}")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"name: {name!r} cannot be written as UTF-8") from None
+    if not 0 < size <= LONGEST_NAME:
+        raise ValueError(f"name: {size} bytes; expected 1 to {LONGEST_NAME}")
+    return name
 
 
 def _checked(settings: dict[str, Any]) -> WorkerSettings:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from zqd import __version__
-from zqd.errors import ExitStatus, UsageError, ZqdError
-from zqd.logs import EventLog, configure, hold_standard_descriptors, set_level
+from zqd.errors import ExitStatus, UnavailableError, UsageError, ZqdError
+from zqd.logs import EventLog, configure, set_level
+from zqd.standard import complain, hold_standard_descriptors, see_out, write
 from zqd.systemd.notify import Notifier
 from zqd.worker.command import CommandHandler
 from zqd.worker.handler import Handler
@@ -39,10 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     hold_standard_descriptors()
     program = _Program()
     status = _status_of(program, argv)
+    see_out()
     if program.abandoned:
         # A handler that hangs must not keep the process, nor meet an interpreter that is being taken down.
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(status)
     return status
 
@@ -51,8 +51,7 @@ def _status_of(program: _Program, argv: Sequence[str] | None) -> int:
     try:
         program.run(_parser().parse_args(argv))
     except ZqdError as error:
-        for line in str(error).splitlines():
-            sys.stderr.write(f"{NAME}: {line}\n")
+        complain(NAME, str(error))
         return error.status
     except KeyboardInterrupt:  # before there was anything to stop
         return 128 + signal.SIGINT
@@ -60,6 +59,16 @@ def _status_of(program: _Program, argv: Sequence[str] | None) -> int:
         EventLog().fault(fault)
         return ExitStatus.SOFTWARE
     return ExitStatus.OK
+
+
+def _print(text: str) -> None:
+    """To standard output; a reader that has had enough is no error (`zqd-worker --print-config | head`)."""
+    try:
+        write(text)
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        raise UnavailableError(f"cannot write: {error.strerror}") from error
 
 
 class _Program:
@@ -83,15 +92,15 @@ class _Program:
         os.environ["ZQD_INSTANCE"] = self._instance  # for handlers and commands
         settings, sources = self._load()
         if self._options.print_config:
-            sys.stdout.write(describe(settings, sources))
+            _print(describe(settings, sources))
             return
         keys = load_keys(settings)
         sys.path[:0] = settings.python_path
         handler = _handler(settings)
         if self._options.check_config:
             if settings.command and shutil.which(settings.command[0]) is None:
-                sys.stderr.write(f"{NAME}: warning: command: there is no program {settings.command[0]}\n")
-            sys.stdout.write("the configuration is good\n")
+                complain(NAME, f"warning: command: there is no program {settings.command[0]}")
+            _print("the configuration is good\n")
             return
         default = sources["handler"] == "default" and not settings.command
         self._serve(settings, handler, keys, default=default)
