@@ -9,6 +9,7 @@ from tests.ctl.sessions import PaperSession, refused
 from zqd.ctl import check
 from zqd.ctl.check import Level
 from zqd.ctl.connection import ExitStatus
+from zqd.ctl.program import main
 
 WELL = {
     "name": "default",
@@ -187,3 +188,12 @@ def test_json_has_the_problems_one_by_one() -> None:
             {"level": "WARNING", "text": "queue default: paused"},
         ],
     }
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--min-workers", "-1"], ["--min-idle", "-1"], ["--max-queued", "x"], ["--nonsense"]]
+)
+def test_a_wrong_call_is_unknown(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """And not what argparse says, which a monitoring system takes for CRITICAL."""
+    assert main(["check", *wrong]) == 3
+    assert "usage" in capsys.readouterr().err

@@ -86,13 +86,16 @@ def test_print_config(tmp_path: Path) -> None:
         ("2>&-", "--handler=x", 78, ""),
         ("2>/dev/full", "--handler=x", 78, ""),
         ("<&- >&- 2>&-", "--handler=x", 78, ""),
+        (">/dev/full", "--help", 0, ""),
+        ("2>/dev/full", "--no-such-option", 64, ""),
     ],
 )
 def test_closed_or_full_descriptors(redirected: str, option: str, status: int, told: str) -> None:
     """What cannot be printed is said where that can be; the status tells the same as ever."""
     script = f'exec "$0" -X dev -W error -m zqd.worker "$@" {redirected}'
     command = ["sh", "-c", script, sys.executable, option]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, capture_output=True, text=True, env=buffered, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (status, told)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 
 import zqd
@@ -26,7 +27,7 @@ from zqd.ctl.local import (
     whole,
 )
 from zqd.rundir import control_endpoints
-from zqd.standard import hold_standard_descriptors
+from zqd.standard import hold_standard_descriptors, see_out
 
 WATCHABLE = frozenset({"status", "queues", "workers", "clients", "requests"})
 """The commands whose answers are tables that change."""
@@ -55,6 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ControlError as error:
         complain(error.sentence)
         return error.status
+    except SystemExit as ending:
+        # To a monitoring system 2 is CRITICAL; a plugin that is called wrongly is UNKNOWN.
+        words = sys.argv[1:] if argv is None else argv
+        if ending.code == ExitStatus.USAGE and "check" in words:
+            return 3
+        raise
+    finally:  # argparse ends by SystemExit
+        see_out()
 
 
 def build_parser() -> argparse.ArgumentParser:

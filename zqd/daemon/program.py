@@ -8,9 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -24,7 +22,7 @@ from zqd.daemon.signals import signals_to
 from zqd.daemon.sockets import Sockets, access
 from zqd.errors import ExitStatus, UnavailableError, UsageError, ZqdError
 from zqd.logs import EventLog, configure
-from zqd.standard import hold_standard_descriptors
+from zqd.standard import complain, hold_standard_descriptors, see_out, write
 from zqd.systemd.notify import Notifier
 from zqd.systemd.passed import PassedSockets
 
@@ -51,12 +49,13 @@ def run(argv: list[str] | None = None) -> int:
         else:
             serve(config, load_anew, arguments.pidfile if arguments.daemonize else None)
     except ZqdError as error:
-        for line in str(error).splitlines():
-            print(f"zqd: {line}", file=sys.stderr)
+        complain("zqd", str(error))
         return error.status
     except Exception as fault:  # noqa: BLE001 - the log has it, with its traceback
         EventLog().fault(fault)
         return ExitStatus.SOFTWARE
+    finally:
+        see_out()
     return ExitStatus.OK
 
 
@@ -107,14 +106,13 @@ def check(config: Config) -> None:
 
 
 def _print(text: str) -> None:
-    """To standard output, and see it out; a reader that has had enough is no error (`zqd --print-config | head`)."""
+    """To standard output; a reader that has had enough is no error (`zqd --print-config | head`)."""
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        write(text)
+    except BrokenPipeError:
+        pass
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise UnavailableError(f"cannot write: {error.strerror}") from error
+        raise UnavailableError(f"cannot write: {error.strerror}") from error
 
 
 _FLAGS = ("frontend", "backend", "control", "log_level", "log_format", "allow_unauthenticated")

@@ -39,8 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `zqd-worker` with `argv` (without the program's name) and return its exit status."""
     hold_standard_descriptors()
     program = _Program()
-    status = _status_of(program, argv)
-    see_out()
+    try:
+        status = _status_of(program, argv)
+    finally:  # argparse ends by SystemExit
+        see_out()
     if program.abandoned:
         # A handler that hangs must not keep the process, nor meet an interpreter that is being taken down.
         os._exit(status)
