@@ -24,6 +24,7 @@ LOCAL_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to r
 SIDES = ("frontend", "backend")
 MAY = {"frontend": "send requests", "backend": "connect as a worker and be given requests"}
 DROP_IN = "/etc/zqd/zqd.toml.d"
+EXAMPLES = "/usr/share/doc/zqd/examples"
 
 
 class Greeting(NamedTuple):
@@ -166,13 +167,14 @@ def tcp_exposure(side: str, queue: str, endpoint: TcpEndpoint, mechanism: str | 
         return warn(
             about,
             f"ANYBODY who reaches this address may {MAY[side]}, and reads along on the way",
-            f"listen at 127.0.0.1 or at {_ipc_example(side, queue)}, or let a firewall choose who comes",
+            f"set queues.{queue}.{side}_curve_secret (zqctl keygen), or listen at 127.0.0.1 or at {_ipc_example(side, queue)}",
         )
     text = f"every user of this machine may {MAY[side]}"
     if side == "frontend":
         return ok(about, text)
     own = f'queues.{queue}.{side} = ["{_ipc_example(side, queue)}"] with socket_mode = "0660"'
-    return warn(about, text, f"set {own} and a socket_group in a file of {DROP_IN}")
+    units = f"with zqd-{side}.socket use {EXAMPLES}/zqd-{side}.socket.d/unix-only.conf"
+    return warn(about, text, f"set {own} and a socket_group in a file of {DROP_IN}; {units}")
 
 
 def ipc_exposure(side: str, queue: str, endpoint: IpcEndpoint, mechanism: str | None, file: File) -> Finding:
