@@ -210,3 +210,27 @@ def test_broker_that_says_nothing(tmp_path: Path) -> None:
             worker.wait_for("worker.waiting")
             assert worker.stop() == 0
             connection.close()
+
+
+def test_a_request_that_comes_together_with_its_connection() -> None:
+    """It is taken, though the news of the connection have not been looked at yet when it is there."""
+    context = zmq.Context[zmq.Socket[bytes]]()
+    with context.socket(zmq.ROUTER) as router:
+        router.router_mandatory = True
+        endpoint = f"tcp://127.0.0.1:{router.bind_to_random_port('tcp://127.0.0.1')}"
+        beats = broker.Heartbeats(0.0, 0.0, 0.0)
+        ours = broker.Broker(context, endpoint, None, "w", beats, lambda *_: None)
+
+        def sent() -> bool:
+            try:
+                router.send_multipart([b"w", bytes(16), b"", b"body"])
+            except zmq.ZMQError:  # it is not connected yet
+                return False
+            return True
+
+        wait_for(sent, "the connection")
+        assert ours.socket.poll(int(PATIENCE * 1000))
+        (job,) = ours.jobs(0.0)
+        assert job.wanted
+        ours.close(0)
+    context.term()

@@ -102,7 +102,7 @@ class Broker:
     # What comes
 
     def look(self, now: float) -> None:
-        """Take the news about the connection. To be called before `jobs`: a connection's jobs come after the news of it."""
+        """Take the news about the connection."""
         while not self.closed:
             try:
                 news = recv_monitor_message(self.monitor, zmq.DONTWAIT)
@@ -146,13 +146,16 @@ class Broker:
             self.socket.disconnect(self.endpoint)
         self.socket.connect(self.endpoint)
 
-    def jobs(self) -> Iterator[Job]:
+    def jobs(self, now: float) -> Iterator[Job]:
         """What the broker has sent; notices are dealt with."""
         while not self.closed:
             try:
                 frames = self.socket.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return
+            # The news of a connection come before what comes by it, but perhaps only just: a request that was taken for one
+            # of a connection before would never be answered.
+            self.look(now)
             if self.connection is None:
                 continue  # from a connection that has ended: the broker has given it to another
             if frames == [PROTOCOL, b"left"]:

@@ -155,7 +155,7 @@ class Instance:
             broker.look(now)
             if broker.wants_to_send:
                 self._hello(broker)
-            self._work.waiting.extend(broker.jobs())
+            self._work.waiting.extend(broker.jobs(now))
         self._brokers = [broker for broker in self._brokers if not broker.closed]
         self._work.start()
         self._elapse(now)
