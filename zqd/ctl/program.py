@@ -7,9 +7,11 @@ are its row. Called by the console program and by `python -m zqd.ctl`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import zqd
 from zqd.control.commands import COMMANDS, TIMEOUT, Argument, Command
@@ -43,6 +45,14 @@ class HelpFormatter(argparse.HelpFormatter):
         super().__init__(prog, width=(terminal_width() or 80) - 2)
 
 
+class Parser(argparse.ArgumentParser):
+    """One whose messages may get lost: the exit status says it too. Newer versions of argparse are like that."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        with contextlib.suppress(OSError):
+            super()._print_message(message, file)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `zqctl` with `argv` (without the program's name) and return its exit status."""
     hold_standard_descriptors()
@@ -68,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser; shell completion is derived from it too."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="zqctl",
         description="Ask a running zqd how it is, or tell it what to do.",
         epilog=EPILOG.format(" ".join(control_endpoints())),
@@ -98,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_command(
-    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], row: Command | Local
+    subparsers: argparse._SubParsersAction[Parser], row: Command | Local
 ) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         row.name, help=row.help, description=row.help, allow_abbrev=False, formatter_class=HelpFormatter
