@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zqd.config.flat import load_flat
+from zqd.config.kinds import BOOL, INT, TEXT, WORDS
 from zqd.config.settings import Setting
-from zqd.config.values import BOOL, INT, TEXT, WORDS, toml_string
+from zqd.config.values import toml_string
 from zqd.errors import ConfigError, ExitStatus
 
 ROWS = (

@@ -3,8 +3,8 @@ from dataclasses import fields, replace
 import pytest
 
 from zqd.config import Config, QueueConfig
+from zqd.config.kinds import TEXT, WORDS, Kind
 from zqd.config.settings import DAEMON_SETTINGS, QUEUE_SETTINGS, SETTINGS, SOCKET_KEYS, Setting
-from zqd.config.values import TEXT, WORDS, Kind
 from zqd.core.settings import QueueSettings
 
 every_setting = pytest.mark.parametrize("row", SETTINGS, ids=lambda row: f"{row.scope}-{row.key}")

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from zqd.config.values import (
+from zqd.config.kinds import (
     ACCOUNT,
     BOOL,
     CHOICE,
@@ -29,12 +29,8 @@ from zqd.config.values import (
     SLOTS,
     TEXT,
     Kind,
-    Value,
-    format_duration,
-    format_mode,
-    format_size,
-    shown,
 )
+from zqd.config.values import Value, format_duration, format_mode, format_size, shown
 from zqd.core.settings import QueueSettings
 
 Scope = Literal["daemon", "queue", "worker"]

@@ -1,8 +1,7 @@
 """How one value is written: durations, sizes, numbers, texts, endpoints, from TOML or text and back.
 
-A `Kind` says how a value of its sort is read from a TOML value, read from the bare text of `--set` or a
-flag, and written as TOML. It knows no key, no bound and no file: `zqd.config.settings` gives a kind to
-each key, `zqd.config.draft` says where a bad value stood.
+Readers of TOML values, readers of the bare text of `--set` or a flag, and writers of TOML; `zqd.config.kinds` puts them
+together. They know no key, no bound and no file: `zqd.config.draft` says where a bad value stood.
 
 Every reader raises ValueError with a clause that says what is wrong ("5 is not true or false"), without
 what is expected: that is the setting's to say.
@@ -14,9 +13,6 @@ import ipaddress
 import math
 import re
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 from zqd.endpoints import parse as parse_endpoint_text
 from zqd.keys import is_key
@@ -45,18 +41,6 @@ _SIZE_UNITS = {
 }
 _SIZE = re.compile(rf"({_NUMBER})(?:\.([0-9]{{1,15}}))? ?([A-Za-z]*)")
 _SIZE_FACTORS = {unit.lower(): factor for unit, factor in _SIZE_UNITS.items()} | {"": 1, "b": 1}
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One sort of value. `name` is its word in the manual, `unit` that of its plain numbers (or "")."""
-
-    name: str
-    unit: str
-    expects: str  # how a message asks for one
-    parse: Callable[[object], Value]
-    parse_text: Callable[[str], Value]
-    to_toml: Callable[[Any], str]
 
 
 def shown(value: object) -> str:
@@ -313,99 +297,12 @@ def toml_string(text: str) -> str:
     return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
 
 
-def _list_to_toml(texts: tuple[str, ...]) -> str:
+def list_to_toml(texts: tuple[str, ...]) -> str:
+    """`texts` as a TOML array of strings."""
     return "[" + ", ".join(map(toml_string, texts)) + "]"
 
 
-def _size_to_toml(size: int) -> str:
+def size_to_toml(size: int) -> str:
+    """`size` as TOML: a plain number, or text with its unit."""
     text = format_size(size)
     return text if text == str(size) else toml_string(text)
-
-
-DURATION = Kind(
-    "duration",
-    "seconds",
-    'a duration such as "500ms", "30s", "5m", "2h" or "1d"',
-    parse_duration,
-    parse_duration,
-    lambda seconds: toml_string(format_duration(seconds)),
-)
-SIZE = Kind("size", "bytes", 'a size such as "64MiB" or "10kB"', parse_size, parse_size, _size_to_toml)
-INT = Kind("whole number", "", "a whole number", parse_int, parse_int_text, str)
-SLOTS = Kind(
-    "auto or whole number",
-    "",
-    'a whole number or "auto"',
-    parse_slots,
-    parse_slots_text,
-    lambda value: str(value) if isinstance(value, int) else toml_string(value),
-)
-BOOL = Kind(
-    "boolean", "", "true or false", parse_bool, parse_bool_text, lambda value: "true" if value else "false"
-)
-CHOICE = Kind("choice", "", "one of", parse_word, parse_word, toml_string)
-ENDPOINT = Kind(
-    "endpoint",
-    "",
-    'an endpoint such as "tcp://127.0.0.1:5559" or "ipc:///run/zqd/frontend.sock"',
-    parse_endpoint,
-    parse_endpoint,
-    toml_string,
-)
-ENDPOINTS = Kind(
-    "list of endpoints",
-    "",
-    'a list of endpoints such as ["tcp://127.0.0.1:5559", "ipc:///run/zqd/frontend.sock"]',
-    parse_endpoints,
-    parse_endpoints_text,
-    _list_to_toml,
-)
-TEXT = Kind("string", "", "a string", parse_text, parse_text, toml_string)
-KEY_FILE = Kind(
-    "file with a key",
-    "",
-    "the absolute path of a .key_secret certificate, or a credential's name",
-    parse_key_file,
-    parse_key_file,
-    toml_string,
-)
-ACCOUNT = Kind(
-    "name or number",
-    "",
-    'a name or a number such as "zqd" or "1000"',
-    parse_account,
-    parse_account,
-    toml_string,
-)
-NETWORKS = Kind(
-    "list of networks",
-    "",
-    'a list of addresses and networks such as ["10.0.0.0/8", "192.0.2.7"]',
-    parse_networks,
-    parse_networks_text,
-    _list_to_toml,
-)
-WORDS = Kind(
-    "list of strings",
-    "",
-    'a list of strings such as ["grep", "-c", "a"]',
-    parse_words,
-    parse_words_text,
-    _list_to_toml,
-)
-MODE = Kind(
-    "file mode",
-    "",
-    'a file mode in quotes such as "0660"',
-    parse_mode,
-    parse_mode,
-    lambda mode: toml_string(format_mode(mode)),
-)
-LOG_TARGET = Kind(
-    "log target",
-    "",
-    '"stderr", "syslog" or the absolute path of a file',
-    parse_log_target,
-    parse_log_target,
-    toml_string,
-)

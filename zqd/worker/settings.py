@@ -14,20 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from zqd.config.flat import load_flat
+from zqd.config.kinds import BOOL, DURATION, ENDPOINTS, INT, KEY_FILE, SIZE, TEXT, WORDS, Kind
 from zqd.config.settings import DAEMON_SETTINGS, Setting
-from zqd.config.values import (
-    BOOL,
-    DURATION,
-    ENDPOINTS,
-    INT,
-    KEY_FILE,
-    SIZE,
-    TEXT,
-    WORDS,
-    Kind,
-    parse_endpoint,
-    shown,
-)
+from zqd.config.values import parse_endpoint, shown
 from zqd.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/zqd/worker.toml")
