@@ -41,6 +41,21 @@ def write(text: str | bytes) -> None:
         raise
 
 
+def show(text: str) -> None:
+    """Write to standard output what was asked for; a reader that has had enough is no error (`zqd --print-config | head`).
+
+    Raises UnavailableError with one line where it cannot be written.
+    """
+    try:
+        write(text)
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        from zqd.errors import UnavailableError  # zqctl begins with this module, and seldom comes here
+
+        raise UnavailableError(f"cannot write: {error.strerror}") from error
+
+
 def see_out() -> None:
     """Write what the streams still hold, and give up what cannot be written: the end of a program is no time to fail."""
     for stream in (sys.stdout, sys.stderr):

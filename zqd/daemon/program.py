@@ -20,9 +20,9 @@ from zqd.daemon.gates import gates
 from zqd.daemon.service import Service
 from zqd.daemon.signals import signals_to
 from zqd.daemon.sockets import Sockets, access
-from zqd.errors import ExitStatus, UnavailableError, UsageError, ZqdError
+from zqd.errors import ExitStatus, UsageError, ZqdError
 from zqd.logs import EventLog, configure
-from zqd.standard import complain, hold_standard_descriptors, see_out, write
+from zqd.standard import complain, hold_standard_descriptors, see_out, show
 from zqd.systemd.notify import Notifier
 from zqd.systemd.passed import PassedSockets
 
@@ -43,9 +43,9 @@ def run(argv: list[str] | None = None) -> int:
         config = load_anew()
         if arguments.check_config:
             check(config)
-            _print("the configuration is good\n")
+            show("the configuration is good\n")
         elif arguments.print_config:
-            _print(describe(config))
+            show(describe(config))
         else:
             serve(config, load_anew, arguments.pidfile if arguments.daemonize else None)
     except ZqdError as error:
@@ -103,16 +103,6 @@ def check(config: Config) -> None:
     gates(config.queues)
     for queue in config.queues:
         access(queue).owner()
-
-
-def _print(text: str) -> None:
-    """To standard output; a reader that has had enough is no error (`zqd --print-config | head`)."""
-    try:
-        write(text)
-    except BrokenPipeError:
-        pass
-    except OSError as error:
-        raise UnavailableError(f"cannot write: {error.strerror}") from error
 
 
 _FLAGS = ("frontend", "backend", "control", "log_level", "log_format", "allow_unauthenticated")

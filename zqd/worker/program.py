@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from zqd import __version__
-from zqd.errors import ExitStatus, UnavailableError, UsageError, ZqdError
+from zqd.errors import ExitStatus, UsageError, ZqdError
 from zqd.logs import EventLog, configure, set_level
-from zqd.standard import complain, hold_standard_descriptors, see_out, write
+from zqd.standard import complain, hold_standard_descriptors, see_out, show
 from zqd.systemd.notify import Notifier
 from zqd.worker.command import CommandHandler
 from zqd.worker.handler import Handler
@@ -63,16 +63,6 @@ def _status_of(program: _Program, argv: Sequence[str] | None) -> int:
     return ExitStatus.OK
 
 
-def _print(text: str) -> None:
-    """To standard output; a reader that has had enough is no error (`zqd-worker --print-config | head`)."""
-    try:
-        write(text)
-    except BrokenPipeError:
-        pass
-    except OSError as error:
-        raise UnavailableError(f"cannot write: {error.strerror}") from error
-
-
 class _Program:
     """One call of `zqd-worker`."""
 
@@ -94,7 +84,7 @@ class _Program:
         os.environ["ZQD_INSTANCE"] = self._instance  # for handlers and commands
         settings, sources = self._load()
         if self._options.print_config:
-            _print(describe(settings, sources))
+            show(describe(settings, sources))
             return
         keys = load_keys(settings)
         sys.path[:0] = settings.python_path
@@ -102,7 +92,7 @@ class _Program:
         if self._options.check_config:
             if settings.command and shutil.which(settings.command[0]) is None:
                 complain(NAME, f"warning: command: there is no program {settings.command[0]}")
-            _print("the configuration is good\n")
+            show("the configuration is good\n")
             return
         default = sources["handler"] == "default" and not settings.command
         self._serve(settings, handler, keys, default=default)
