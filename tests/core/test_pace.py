@@ -8,7 +8,7 @@ import pytest
 
 from tests.core.fakes import FakeWorker
 from tests.core.harness import Harness
-from zqd.core.pace import BRIEF, MOST, RUNS
+from zqd.core.pace import BRIEF, HORIZON, MOST, RUNS
 
 QUICK = BRIEF / 10
 
@@ -39,16 +39,66 @@ def test_rule_8_a_worker_begins_with_one_slot() -> None:
 
 
 def test_rule_8_slots_double_while_runs_are_brief() -> None:
-    """After each eight of them, up to sixteen."""
+    """After each eight of them, up to sixty-four."""
     q, (w,) = auto("w")
-    flood(q)
+    flood(q, 400)
     held = []
-    for _ in range(8 * RUNS):
+    for _ in range(10 * RUNS):
         answer(q, w, QUICK)
         held.append(len(w.tasks))
-    assert held[RUNS - 2 : RUNS] == [1, 2]
-    assert sorted(set(held)) == [1, 2, 4, 8, MOST]
+    assert held[RUNS - 1 : RUNS + 1] == [1, 2]
+    assert sorted(set(held)) == [1, 2, 4, 8, 16, 32, MOST]
     assert held == sorted(held)
+
+
+@pytest.mark.parametrize("run", [BRIEF, BRIEF / 2, BRIEF / 5])
+def test_rule_8_a_worker_holds_what_it_answers_by_the_horizon(run: float) -> None:
+    """So that nothing waits for long behind others, even if all of them are brief."""
+    q, (w,) = auto("w")
+    flood(q, 400)
+    answer(q, w, run, 20 * RUNS)
+    assert w.peer.capacity * run > 0.999 * HORIZON / 2
+    assert w.peer.capacity * run < 1.001 * HORIZON
+
+
+def test_rule_8_slots_halve_when_a_worker_takes_longer() -> None:
+    """Though its runs are still brief."""
+    q, (w,) = auto("w")
+    flood(q, 400)
+    answer(q, w, QUICK, 10 * RUNS)
+    assert w.peer.capacity == MOST
+    answer(q, w, 0.9 * BRIEF, MOST)
+    assert w.peer.capacity * 0.9 * BRIEF <= HORIZON
+
+
+def test_rule_8_a_busy_broker_sees_answers_late() -> None:
+    """What is brief to one that takes long for its turns is not what is brief to one that waits."""
+    q, (w,) = auto("w")
+    flood(q, 400)
+    answer(q, w, 3 * BRIEF, 3 * RUNS)
+    assert w.peer.capacity == 1
+    q.queue.dispatcher.pace.turn_took(2 * BRIEF)
+    answer(q, w, 3 * BRIEF, 3 * RUNS)
+    assert w.peer.capacity > 1
+    q.queue.dispatcher.pace.turn_took(BRIEF / 100)
+    answer(q, w, 3 * BRIEF)
+    assert w.peer.capacity == 1
+
+
+def test_rule_8_pace_is_kept_while_nobody_waits() -> None:
+    """A worker that answers at once keeps its slots, and gets no more of them, when the line is empty."""
+    q, (w,) = auto("w")
+    flood(q, 3 * RUNS)
+    while w.tasks:
+        answer(q, w, QUICK)
+    before = w.peer.capacity
+    assert before > 1
+    for _ in range(5 * RUNS):
+        flood(q, 1)
+        answer(q, w, QUICK)
+    assert w.peer.capacity == before
+    flood(q, before)
+    assert len(w.tasks) == before
 
 
 @pytest.mark.parametrize("run", [1.1 * BRIEF, 0.1, 60.0])

@@ -299,3 +299,40 @@ def test_law_6_the_line_agrees_with_the_law_word_for_word(seed: int) -> None:
                 (line.unstall if client.stalled else line.stall)(client)
                 naive.waiting.sort(key=lambda request: request.seq)
         naive.tidy()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_law_6_some_at_a_time_are_as_one_by_one(seed: int) -> None:
+    """A client that is alone in the line for a while, and others that come between, of any priority and returned."""
+    chance = random.Random(seed)
+    single, together = Line(), Line()
+    for _ in range(300):
+        for _ in range(chance.randrange(12)):
+            name = chance.choice("aaaaaaaaaaaaaaab" if chance.random() < 0.9 else "abc")
+            name += str(len(single.requests))
+            priority, again = (9 if chance.random() < 0.02 else 5), chance.random() < 0.02
+            for line in (single, together):
+                line.add(name, priority=priority, again=again)
+        count = min(chance.randrange(20), single.line.ready)
+        picked: list[str] = []
+        while len(picked) < count:
+            some = together.line.pick_some(count - len(picked))
+            assert some
+            picked += (bytes(request.raw).decode() for request in some)
+        assert picked == single.take(count).split()
+        for line in (single, together):
+            assert line.line.size == line.line.ready == len(list(line.line))
+            assert line.line.bytes == sum(len(request.raw) for request in line.line)
+            assert [(c.name, c.waiting) for c in line.clients.values()] == [
+                (c.name, c.waiting) for c in single.clients.values()
+            ]
+
+
+def test_the_memory_of_arrivals_is_bounded_when_some_are_picked(line: Line) -> None:
+    """As when one is."""
+    for number in range(3000):
+        line.add(f"a{number}", f"a{number}+")
+        assert line.line.pick_some(2)
+        if line.line.size > 100:
+            line.line.pick_some(100)
+        assert len(line.line._arrivals) < 500

@@ -12,7 +12,7 @@ from zqd.core import notice
 from zqd.core.admission import Admission
 from zqd.core.deadlines import Deadlines, Kind
 from zqd.core.outputs import Outputs
-from zqd.core.pace import keeps_up, slow
+from zqd.core.pace import Pace, slow
 from zqd.core.peers import Worker
 from zqd.core.request import Request
 from zqd.core.settings import QueueSettings
@@ -37,6 +37,7 @@ class Dispatcher:
         "deadlines",
         "line",
         "open",
+        "pace",
         "settings",
         "workers",
     )
@@ -47,6 +48,7 @@ class Dispatcher:
         self.line = line
         self.workers = Workers()
         self.deadlines = Deadlines()
+        self.pace = Pace()
         self.settings = settings
         self.open = True
         """False while the queue is paused: nothing is dispatched."""
@@ -89,14 +91,14 @@ class Dispatcher:
     def _free(self, now: float) -> Worker | None:
         """The worker that is next; one whose slots follow its pace loses those that it does not deserve any more."""
         worker = self.workers.free()
-        while worker is not None and worker.auto and worker.window and not keeps_up(worker, now):
+        while worker is not None and worker.auto and worker.window and not self.pace.keeps_up(worker, now):
             slow(worker)
             self.workers.place(worker)
             worker = self.workers.free()
         return worker
 
     def freed(self, worker: Worker, now: float) -> None:
-        """One of a worker's slots is free again: the next in its window runs, and another request may come."""
+        """Slots of a worker are free again: the next in its window runs, and other requests may come."""
         window = worker.window
         if window and not worker.concurrent:
             key, head = next(iter(window.items()))
@@ -104,20 +106,30 @@ class Dispatcher:
                 self._started(head, now)
             elif self.settings.request_timeout and (debt := worker.owed[key]).ended:
                 self._time(debt, now)  # those behind it shall not wait for ever
-        if (
-            self.line.ready
-            and self.open
-            and worker.home is self.workers.full
-            and len(window) < worker.capacity  # which a hello may have lowered
-        ):
-            request = self.line.pick()
-            self._give(worker, request, now)  # and it is full again
-            if self._admission.for_count or self._admission.for_bytes:
-                self._admission.relieve(request.client)
-            return
+        line, admission = self.line, self._admission
+        if line.ready and self.open and worker.home is self.workers.full:
+            room = worker.capacity - len(window)
+            # As others wait, nobody else has a free slot (law 2).
+            while room > 1 and line.ready and not (admission.for_count or admission.for_bytes):
+                requests = line.pick_some(room)
+                for request in requests:
+                    self._give(worker, request, now)
+                room -= len(requests)
+            while room > 0 and line.ready:
+                request = line.pick()
+                self._give(worker, request, now)
+                if admission.for_count or admission.for_bytes:
+                    admission.relieve(request.client)
+                room -= 1
+            if not room:
+                return  # it is full again
         self.workers.place(worker)
         if worker.leaving or self.line.ready:
             self.settle(worker, now)
+
+    def keep_pace(self, worker: Worker, run: float, count: int, now: float) -> None:
+        """A worker whose slots follow its pace has answered `count` requests, the first after `run` seconds."""
+        self.pace.answered(worker, run, count, now, others_wait=self.line.ready > 0)
 
     def settle(self, worker: Worker, now: float) -> None:
         """A worker's state or capacity has changed: put it where it belongs, and use what is free now."""

@@ -97,6 +97,7 @@ class Worker(Peer):
         "draining",
         "handler",
         "home",
+        "judged_at",
         "leaving",
         "left",
         "owed",
@@ -116,7 +117,8 @@ class Worker(Peer):
         """Its slots are as many as it is fast: those of a REP with `prefetch = "auto"` (`core.pace`)."""
         self.answered_at = joined
         self.brief_runs = 0
-        """Brief runs in a row since its slots were changed, as far as `core.pace` counts."""
+        """Brief runs in a row, from the one on with which its pace was judged at `judged_at` (`core.pace`)."""
+        self.judged_at = joined
         self.concurrent = False
         """It has declared its capacity: all its dispatches run; otherwise only the first one does (rule 9)."""
         self.window: dict[bytes, Request | None] = {}

@@ -30,7 +30,6 @@ from zqd.core.deadlines import Kind
 from zqd.core.dispatch import ID_HEADER, ID_SIZE, KEY_SIZE, Dispatcher, split_reply
 from zqd.core.ledger import Ledger
 from zqd.core.outputs import Ending, Outputs
-from zqd.core.pace import answered
 from zqd.core.peers import Client, Worker
 from zqd.core.regime import Regime, State, Verdict
 from zqd.core.request import MAX_ATTEMPTS, NO_OPTIONS, Request, parse_options
@@ -155,8 +154,8 @@ class Queue:
             self.dispatcher.debt_paid(worker, key)
         else:
             self.dispatcher.release(request)
-            if worker.auto and self.line.ready and answered(worker, now - request.started, now):
-                self.workers.place(worker)
+            if worker.auto:
+                self.dispatcher.keep_pace(worker, now - request.started, 1, now)
             envelope = request.envelope
             same = opening == envelope or raw.startswith(envelope, KEY_SIZE)
             if same or same_envelope(envelope, memoryview(raw)[KEY_SIZE:]):

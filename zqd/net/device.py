@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from zqd.config import QueueConfig
 from zqd.core.outputs import Ending
+from zqd.core.pace import AUTO
 from zqd.core.peers import Client, Peer
 from zqd.core.queue import Queue
 from zqd.core.reload import adopt
@@ -242,6 +244,8 @@ class Device:
                 self._tell(event, fields)
         if self.stopping:
             self._go_on_stopping()
+        if queue.settings.prefetch == AUTO:
+            queue.dispatcher.pace.turn_took(time.monotonic() - self.loop.now)
 
     def _close(self, peer: Peer, ending: Ending) -> None:
         link = self._links.get(peer.number)

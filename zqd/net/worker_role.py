@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import socket
 
+from zqd.core.intake import take_back
 from zqd.core.pace import set_slots
 from zqd.core.peers import Worker
 from zqd.core.queue import Queue
 from zqd.net.addresses import name_of, peer_pid
 from zqd.net.link import Link
-from zqd.zmtp.connection import Message, Oversize
+from zqd.zmtp.connection import Message
 
 
 class WorkerRole:
@@ -43,12 +44,7 @@ class WorkerRole:
 
     def take(self, messages: list[Message]) -> None:
         """Replies and notices."""
-        queue, worker, now = self._queue, self.worker, self._link.loop.now
-        for raw in messages:
-            if isinstance(raw, Oversize):
-                queue.oversize_reply(worker, raw.envelope, now)
-            else:
-                queue.reply(worker, raw, now)
+        take_back(self._queue, self.worker, messages, self._link.loop.now)
 
     def keep(self, message: Message) -> None:
         """A reply is always accepted."""
