@@ -155,9 +155,21 @@ def test_a_slow_request_is_told_with_what_made_it_slow() -> None:
     assert told == {
         "request": request,
         "client": "c1",
+        "address": "a",
         "worker": "w2",
         "wait_ms": 400.0,
         "run_ms": 700.0,
         "size": len(encode_message([b"", b"slow"])),
         "attempts": 1,
     }
+
+
+def test_a_slow_request_is_told_with_the_name_of_its_worker() -> None:
+    """So that one instance's slow requests can be found by it."""
+    q = Harness(slow_request=1.0)
+    a, w = q.client("a"), q.dealer("w", name="zqd-worker@2", pid=1)
+    a.send(b"slow")
+    q.wait(1.0)
+    w.reply()
+    (told,) = q.noted("request.slow")
+    assert (told["name"], told["address"]) == ("zqd-worker@2", "a")

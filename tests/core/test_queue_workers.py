@@ -240,3 +240,13 @@ def test_rule_26_a_fail_of_an_unknown_dispatch_is_an_orphan() -> None:
     d.send_frames(b"zqd/1", b"fail", b"sixteen bytes id", b"500", b"x")
     assert q.counts == {"orphaned": 1}
     assert not d.gone
+
+
+def test_rule_26_a_worker_at_the_frontend_is_cut_off() -> None:
+    """It would wait there for ever for requests that cannot come."""
+    q = Harness()
+    c = q.client("c")
+    c.send_frames(b"zqd/1", b"hello", b"name=w")
+    (told,) = q.noted("message.malformed")
+    assert told["reason"] == "a worker's notice: workers connect to the backend"
+    assert c.gone

@@ -130,3 +130,18 @@ def test_a_request_that_crosses_the_end_is_told(bench: Bench) -> None:
     assert [(event, fields["count"]) for event, fields in bench.events if event == "request.crossed"] == [
         ("request.crossed", 3)
     ]
+
+
+@pytest.mark.parametrize("said", [b"", peers.greeting()])
+def test_who_only_looks_whether_somebody_listens_is_no_news(bench: Bench, said: bytes) -> None:
+    """It hangs up before its handshake is over, with what we have sent unread."""
+    told = len(bench.events)
+    ours, other = socket.socketpair()
+    ours.setblocking(False)
+    bench.device._client_connected(ours, "somebody")
+    link = bench.device._links[2]
+    other.send(said)
+    other.close()
+    while link.stage is not Stage.CLOSED:
+        bench.turn()
+    assert bench.events[told:] == []

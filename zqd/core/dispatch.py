@@ -18,10 +18,12 @@ from zqd.core.request import Request
 from zqd.core.settings import QueueSettings
 from zqd.core.waiting import WaitingLine
 from zqd.core.workers import Workers
-from zqd.zmtp.frames import EMPTY_MORE
+from zqd.zmtp.frames import EMPTY_MORE, LONG, MORE
 
 ID_SIZE = 16  # bytes: 8 per boot, 6 counting requests, 2 counting dispatches
 ID_HEADER = bytes((1, ID_SIZE))
+# The header of an id frame may also be a long one (RFC 23 "Framing").
+LONG_ID_HEADERS = tuple(bytes((flags, *bytes(7), ID_SIZE)) for flags in (LONG, LONG | MORE))
 KEY_SIZE = len(ID_HEADER) + ID_SIZE
 split_reply = struct.Struct(f"{KEY_SIZE}s{len(EMPTY_MORE)}s").unpack_from
 """The id frame of a reply, and what follows: of a REQ's request the whole envelope. Costs less than two slices."""

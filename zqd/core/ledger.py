@@ -96,8 +96,9 @@ class Ledger:
         self._out.note(
             "request.slow",
             request=self.id_of(request),
-            client=request.client.id,
+            client=request.client,
             worker=worker.id,
+            **({"name": worker.name} if worker.name else {}),
             wait_ms=round((request.started - request.arrived) * 1000, 3),
             run_ms=round((now - request.started) * 1000, 3),
             size=len(request.raw),

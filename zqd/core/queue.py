@@ -27,7 +27,7 @@ import struct
 from zqd.core import notice
 from zqd.core.admission import Admission
 from zqd.core.deadlines import Kind
-from zqd.core.dispatch import ID_HEADER, ID_SIZE, KEY_SIZE, Dispatcher, split_reply
+from zqd.core.dispatch import ID_HEADER, ID_SIZE, KEY_SIZE, LONG_ID_HEADERS, Dispatcher, split_reply
 from zqd.core.ledger import Ledger
 from zqd.core.outputs import Ending, Outputs
 from zqd.core.peers import Client, Worker
@@ -36,11 +36,9 @@ from zqd.core.request import MAX_ATTEMPTS, NO_OPTIONS, Request, parse_options
 from zqd.core.settings import QueueSettings
 from zqd.core.waiting import WaitingLine
 from zqd.errors import FailureCode
-from zqd.zmtp.frames import EMPTY_MORE, LONG, MORE, Raw, envelope_of, same_envelope
+from zqd.zmtp.frames import EMPTY_MORE, MORE, Raw, envelope_of, same_envelope
 
-# The header of an id frame may also be a long one (RFC 23 "Framing").
-LONG_ID_HEADERS = tuple(bytes((flags, *bytes(7), ID_SIZE)) for flags in (LONG, LONG | MORE))
-LONG_HEADER_SIZE = 9
+AT_FRONTEND = "a worker's notice: workers connect to the backend"
 NO_ID = "a reply must begin with the 16-byte frame that the request began with"
 
 
@@ -73,7 +71,10 @@ class Queue:
         if raw[:2] != EMPTY_MORE:  # not a plain REQ's
             found = envelope_of(raw)
             if found is None:
-                self._malformed(client, "a request needs an empty frame and something after it")
+                if raw[: len(notice.PREFIX)] == notice.PREFIX:
+                    self._break_off(client, AT_FRONTEND)
+                else:
+                    self._malformed(client, "a request needs an empty frame and something after it")
                 return True
             envelope = found
             try:
@@ -359,7 +360,7 @@ class Queue:
                 worker.leaving = worker.draining = True
                 self.dispatcher.settle(worker, now)
         elif raw.startswith(LONG_ID_HEADERS):
-            self.reply(worker, bytes((raw[0] & MORE, ID_SIZE)) + raw[LONG_HEADER_SIZE:], now)
+            self.reply(worker, bytes((raw[0] & MORE, ID_SIZE)) + raw[len(LONG_ID_HEADERS[0]) :], now)
         elif raw[1] == ID_SIZE and raw[0] <= 1:
             # The id as the last frame: an answer without the envelope.
             reason = "the worker's reply has no envelope"
@@ -383,9 +384,9 @@ class Queue:
         self.ledger.counters.orphaned += 1
         self.out.note("reply.orphaned", worker=worker, request=key[2:16].hex())
 
-    def _break_off(self, worker: Worker, reason: str) -> None:
-        self._malformed(worker, reason)
-        self._cut_off(worker)
+    def _break_off(self, peer: Client | Worker, reason: str) -> None:
+        self._malformed(peer, reason)
+        self._cut_off(peer)
 
     def _cut_off(self, peer: Client | Worker) -> None:
         """Close a connection; until it has ended a worker gets nothing that would be charged to it."""

@@ -161,7 +161,7 @@ class Link:
             self._bulk = False
             return 0
         except OSError as error:
-            self.lost(error.strerror or "read error")
+            self._broken(error)
             return 0
         self.heard = now = self.loop.now
         if connection.clear and self._hand and is_message(data) and len(data) <= connection.max_message_size:
@@ -274,7 +274,7 @@ class Link:
         self.outflow.clear()
         while self.stage is Stage.OPEN and self.peer is not None and self.read():
             pass
-        self.lost(error.strerror or "write error")
+        self._broken(error)
 
     # Waiting
 
@@ -357,6 +357,10 @@ class Link:
             self._timer = self.loop.call_at(self.outflow.progress + LINGER, self._linger_over)
         else:
             self.lost("")
+
+    def _broken(self, error: OSError) -> None:
+        """The kernel says that the peer is gone: of interest only where somebody was there, who did not just look for a listener."""
+        self.lost("" if self.peer is None else error.strerror or "broken")
 
     def lost(self, reason: str) -> None:
         """Close at once."""
