@@ -242,11 +242,11 @@ def test_rule_26_a_fail_of_an_unknown_dispatch_is_an_orphan() -> None:
     assert not d.gone
 
 
-def test_rule_26_a_worker_at_the_frontend_is_cut_off() -> None:
-    """It would wait there for ever for requests that cannot come."""
+def test_rule_26_a_worker_at_the_frontend_is_told() -> None:
+    """It would wait there for ever for requests that cannot come; this answer it gets to its hello."""
     q = Harness()
     c = q.client("c")
     c.send_frames(b"zqd/1", b"hello", b"name=w")
-    (told,) = q.noted("message.malformed")
-    assert told["reason"] == "a worker's notice: workers connect to the backend"
-    assert c.gone
+    reason = "this is the frontend; workers connect to the backend"
+    assert c.answers == [f"ZQD-ERROR 400 {reason}".encode()]
+    assert [told["reason"] for told in q.noted("request.refused")] == [reason]

@@ -38,7 +38,7 @@ from zqd.core.waiting import WaitingLine
 from zqd.errors import FailureCode
 from zqd.zmtp.frames import EMPTY_MORE, MORE, Raw, envelope_of, same_envelope
 
-AT_FRONTEND = "a worker's notice: workers connect to the backend"
+AT_FRONTEND = "this is the frontend; workers connect to the backend"
 NO_ID = "a reply must begin with the 16-byte frame that the request began with"
 
 
@@ -71,8 +71,10 @@ class Queue:
         if raw[:2] != EMPTY_MORE:  # not a plain REQ's
             found = envelope_of(raw)
             if found is None:
-                if raw[: len(notice.PREFIX)] == notice.PREFIX:
-                    self._break_off(client, AT_FRONTEND)
+                if (
+                    raw[: len(notice.PREFIX)] == notice.PREFIX
+                ):  # who would wait here for ever, and is to know it
+                    self.ledger.refused(client, EMPTY_MORE, FailureCode.BAD_OPTIONS, AT_FRONTEND)
                 else:
                     self._malformed(client, "a request needs an empty frame and something after it")
                 return True
@@ -384,9 +386,9 @@ class Queue:
         self.ledger.counters.orphaned += 1
         self.out.note("reply.orphaned", worker=worker, request=key[2:16].hex())
 
-    def _break_off(self, peer: Client | Worker, reason: str) -> None:
-        self._malformed(peer, reason)
-        self._cut_off(peer)
+    def _break_off(self, worker: Worker, reason: str) -> None:
+        self._malformed(worker, reason)
+        self._cut_off(worker)
 
     def _cut_off(self, peer: Client | Worker) -> None:
         """Close a connection; until it has ended a worker gets nothing that would be charged to it."""
