@@ -1,4 +1,4 @@
-"""`tests/run bench`: the table of zqd beside zmq.proxy and a pyzmq loop, in the same run on the same machine.
+"""`tests/run bench`: the table of zqd beside zmq.proxy, a pyzmq loop and no broker, in the same run on the same machine.
 
 tests/run bench [--quick] [--only TEXT] [--rounds N] [--seconds S] [--json FILE] [--svg FILE] [--smoke]
 """
@@ -19,7 +19,7 @@ import zmq
 
 from tests.bench.cases import CASES, SMOKE
 from tests.bench.chart import chart
-from tests.bench.contestants import CONTESTANTS
+from tests.bench.contestants import contestants
 from tests.bench.measure import Result, build_load, rounds, summary
 
 COLUMNS = f"{'':12} {'requests/s':>22} {'CPU µs/request':>26} {'p50 µs':>18} {'p99 µs':>18} {'MB':>12}"
@@ -39,7 +39,7 @@ def main() -> int:
     results: dict[str, Result] = {}
     for number, case in enumerate(cases, 1):
         progress = _Progress(f"{number}/{len(cases)} {case.name}: ")
-        results[case.name] = summary(rounds(load, CONTESTANTS, case, count, seconds, progress.tell))
+        results[case.name] = summary(rounds(load, contestants(case), case, count, seconds, progress.tell))
         progress.clear()
         _show(case.name, results[case.name])
     if options.json:
@@ -85,7 +85,7 @@ def _show(name: str, result: Result) -> None:
             absolute, ratio = spreads["absolute"][figure], spreads["ratio"][figure]
             text = f"{absolute.median:,.0f}" if absolute.median >= 100 else f"{absolute.median:.1f}"
             spread = f" [{ratio.least:.2f}-{ratio.most:.2f}]" if figure in ("rate", "cpu") else ""
-            cells.append(f"{text} ({ratio.median:.2f}){spread}".rjust(width))
+            cells.append((f"{text} ({ratio.median:.2f}){spread}" if absolute.most else "-").rjust(width))
         print(f"{contestant:12} {' '.join(cells)}")
     print(flush=True)
 

@@ -29,13 +29,14 @@ class Case:
 CASES = (
     # Many clients of the ordinary sort: what a web service looks like.
     Case("200 REQ on 16", 200, 1, 16, key=True),
-    Case("200 REQ on 16, prefetch auto", 200, 1, 16, prefetch="auto"),
+    Case("200 REQ on 16, prefetch auto", 200, 1, 16, prefetch="auto", key=True),
     Case("200 REQ on 2", 200, 1, 2),
     Case("200 REQ on 2, prefetch auto", 200, 1, 2, prefetch="auto"),
     Case("200 REQ on 128", 200, 1, 128),
     Case("100 REQ on 100", 100, 1, 100, key=True),
     # Sizes: what is copied, and how often.
     Case("200 REQ on 16, 4 KiB", 200, 1, 16, 4 * KIB, key=True),
+    Case("200 REQ on 16, 4 KiB, prefetch auto", 200, 1, 16, 4 * KIB, prefetch="auto", key=True),
     Case("50 REQ on 16, 64 KiB", 50, 1, 16, 64 * KIB, key=True),
     Case("8 REQ on 4, 1 MiB", 8, 1, 4, KIB * KIB),
     # Few: latency, with nothing to share a system call with.
@@ -55,4 +56,4 @@ CASES = (
     Case("200 REQ on 16, 5,000 idle", 200, 1, 16, idle=5000),
 )
 
-SMOKE = (Case("8 REQ on 2, one takes 20 ms", 8, 1, 2, slow_ms=20, prefetch="auto"),)
+SMOKE = (Case("8 REQ on 8, one takes 20 ms", 8, 1, 8, slow_ms=20, prefetch="auto"),)

@@ -37,7 +37,8 @@ while True:
 """
 )
 
-CONTESTANTS = (BASELINE, "pyzmq loop", "zqd")
+DIRECT = "no broker"  # each client connected to a worker of its own: the limit, where it can be had
+CONTESTANTS = (BASELINE, "pyzmq loop", "zqd", DIRECT)
 PATIENCE = 20.0  # seconds for a broker to listen, or to end
 
 
@@ -59,9 +60,32 @@ class Broker:
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+class NoBroker:
+    """Where peers need none."""
+
+    frontend = backend = 0
+
+    def cpu(self) -> float:
+        """It takes no time."""
+        return 0.0
+
+    def resident(self) -> int:
+        """Nor memory."""
+        return 0
+
+
+def contestants(case: Case) -> tuple[str, ...]:
+    """Those that can do it."""
+    direct = case.clients == case.workers and not case.idle
+    return CONTESTANTS if direct else CONTESTANTS[:-1]
+
+
 @contextlib.contextmanager
-def running(name: str, case: Case) -> Iterator[Broker]:
+def running(name: str, case: Case) -> Iterator[Broker | NoBroker]:
     """Start a contestant for a case; it is ended afterwards."""
+    if name == DIRECT:
+        yield NoBroker()
+        return
     frontend, backend = _free_ports()
     with tempfile.TemporaryDirectory(prefix="zqd-bench-") as folder:
         process = subprocess.Popen(_command(name, case, frontend, backend, folder), stdin=subprocess.DEVNULL)

@@ -4,7 +4,9 @@
  *
  * Speaks ZMTP 3.0 with bytes prepared beforehand, so that it costs little beside what it measures: a request is always
  * the same message, its reply has the same length, and a worker sends back what it gets. IDLE more clients connect and
- * stay silent. The first worker takes SLOW_MS for each request if that is not 0, one after the other. Prints {"requests": …, "seconds": …, "p50_us": …, "p99_us": …}. Exit status 1 when a peer goes away.
+ * stay silent. The first worker takes SLOW_MS for each request if that is not 0, one after the other. With 0 for both ports
+ * there is no broker: each client is connected to a worker of its own. Prints {"requests": …, "seconds": …, "p50_us": …,
+ * "p99_us": …}. Exit status 1 when a peer goes away.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -190,6 +192,25 @@ static void readable(Peer *p) {
     else if (p->role == WORKER) worker_got(p, data, k);
 }
 
+static int listener; /* of our own, where clients and workers meet without a broker */
+
+static int meeting_point(void) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    listener = socket(AF_INET, SOCK_STREAM, 0);
+    if (listener < 0 || bind(listener, (struct sockaddr *)&at, size) || listen(listener, 16)) die("listen");
+    if (getsockname(listener, (struct sockaddr *)&at, &size)) die("getsockname");
+    return ntohs(at.sin_port);
+}
+
+static int connected(int port) { /* 0: accepted, from somebody who has connected */
+    if (!port) return accept(listener, 0, 0);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to)) die("connect");
+    return fd;
+}
+
 static void open_peer(Peer *p, int role, int port) {
     static const char ready[] = "\4\x19\5READY\xbSocket-Type\0\0\0\3";
     char hello[64 + 64];
@@ -202,12 +223,10 @@ static void open_peer(Peer *p, int role, int port) {
     hello[65] = size - 66;
     memset(p, 0, sizeof *p);
     p->role = role; p->skip = 64;
-    p->fd = socket(AF_INET, SOCK_STREAM, 0);
+    p->fd = connected(port);
     if (p->fd < 0) die("socket");
     int one = 1;
     setsockopt(p->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    if (connect(p->fd, (struct sockaddr *)&to, sizeof to)) die("connect");
     if (send(p->fd, hello, size, 0) != (ssize_t)size) die("greeting");
     fcntl(p->fd, F_SETFL, O_NONBLOCK);
     if (role == CLIENT) p->started = calloc(in_flight, sizeof(double));
@@ -264,12 +283,20 @@ int main(int argc, char **argv) {
 
     epoll_fd = epoll_create1(0);
     Peer *all = calloc(workers + idle + clients, sizeof *all);
-    for (int i = 0; i < workers; i++) open_peer(all + i, WORKER, backend);
+    if (!frontend) {
+        int port = meeting_point();
+        if (clients != workers || idle) { errno = EINVAL; die("without a broker: as many clients as workers"); }
+        for (int i = 0; i < workers; i++) {
+            open_peer(all + workers + i, CLIENT, port);
+            open_peer(all + i, WORKER, 0);
+        }
+    }
+    for (int i = 0; frontend && i < workers; i++) open_peer(all + i, WORKER, backend);
     wait_for_all(all, workers);
     if (slowness) slow = all;
     for (int i = 0; i < idle; i++) { open_peer(all + workers + i, IDLE, frontend); turn(0); }
     wait_for_all(all + workers, idle);
-    for (int i = 0; i < clients; i++) open_peer(all + workers + idle + i, CLIENT, frontend);
+    for (int i = 0; frontend && i < clients; i++) open_peer(all + workers + idle + i, CLIENT, frontend);
 
     double start = now();
     while (now() < start + warm_up) turn(10);
