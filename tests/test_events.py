@@ -10,6 +10,7 @@ import pytest
 
 import zqd
 from zqd.events import EVENTS, message, shown
+from zqd.events.broker import BROKER
 from zqd.events.event import Event
 
 ROOT = Path(zqd.__file__).parent
@@ -159,22 +160,64 @@ def _notes_of(place: str, called: str, node: ast.Call) -> Iterator[Note]:
         yield Note(place, name, fields, is_open)
 
 
+NOTES = list(notes())
+
+
 def test_every_event_that_is_made_is_in_the_table() -> None:
     """Else it would have no level, no line for people and no explanation."""
-    found = list(notes())
-    assert len({note.event for note in found}) > 25
-    assert [f"{note.place}: {note.event}" for note in found if note.event not in EVENTS] == []
+    assert len({note.event for note in NOTES}) > 25
+    assert [f"{note.place}: {note.event}" for note in NOTES if note.event not in EVENTS] == []
 
 
 def test_every_event_has_the_fields_that_its_line_needs() -> None:
     """A line for people that reads `-` where the event is made would be a slip in the table."""
     assert [
         f"{note.place}: {note.event} lacks {', '.join(sorted(lacking))}"
-        for note in notes()
+        for note in NOTES
         if not note.open and (lacking := EVENTS[note.event].fields(optional=False) - note.fields)
     ] == []
 
 
 def test_no_field_is_named_as_one_of_every_line() -> None:
     """It would take the place of the line's own."""
-    assert [f"{note.place}: {note.event}" for note in notes() if note.fields & OF_EVERY_LINE] == []
+    assert [f"{note.place}: {note.event}" for note in NOTES if note.fields & OF_EVERY_LINE] == []
+
+
+# The table and the manual
+
+PAGE = (ROOT.parent / "man" / "zqd.7").read_text()
+OF_ALL = {"queue", "client", "worker", "address", "name", "key"}
+"""Fields that zqd(7) explains once for all events."""
+OF_A_LINK = {"net/device.py": {"peer"}, "net/link.py": {"peer"}, "net/server.py": {"side"}}
+"""What a link's owner puts to a note about it, instead of the link."""
+
+
+def documented(name: str) -> set[str]:
+    """The fields that zqd(7) names at an event."""
+    (entry,) = re.findall(rf"^\.It Li {re.escape(name)} Pq \w+\n((?:(?!\.It|\.El).*\n)*)", PAGE, re.MULTILINE)
+    fields = re.search(r"^Fields: ([\w, \n]+)", entry, re.MULTILINE)
+    return set(re.findall(r"\w+", fields[1])) if fields else set()
+
+
+def given(note: Note) -> set[str]:
+    """The fields of an event as its subscribers see them, less those of all events."""
+    link = OF_A_LINK[note.place.partition(":")[0]] if "link" in note.fields else set()
+    return (note.fields | link) - {"link", ""} - OF_ALL
+
+
+@pytest.mark.parametrize("name", BROKER)
+def test_the_page_names_every_field(name: str) -> None:
+    """Those that the code gives; of an event that no place names literally, those that its line shows."""
+    found = [given(note) for note in NOTES if note.event == name and not note.place.startswith("worker/")]
+    fields = set[str]().union(*found) if found else EVENTS[name].fields() - OF_ALL
+    assert fields - documented(name) == set()
+
+
+@pytest.mark.parametrize("name", BROKER)
+def test_the_page_names_no_other_field(name: str) -> None:
+    """But where fields are given that cannot be read there."""
+    found = [note for note in NOTES if note.event == name and not note.place.startswith("worker/")]
+    if not any(note.open for note in found):
+        either = {"side"} if any("net/link.py" in note.place for note in found) else set()
+        known = EVENTS[name].fields().union(either, *map(given, found))
+        assert documented(name) - known == set()

@@ -117,6 +117,14 @@ def test_files_of_the_worker(packages: dict[str, Path]) -> None:
     assert run("rpm", "-qpc", packages["zqd-worker"]).split() == ["/etc/zqd/worker.toml"]
 
 
+def test_units_come_only_to_a_systemd_that_understands_them(packages: dict[str, Path]) -> None:
+    """Whoever has 10-systemd-254.conf needs a systemd of that version: an older one takes Type=notify-reload for simple."""
+    for name, package in packages.items():
+        has = any(path.endswith("/10-systemd-254.conf") for path in listing(package))
+        needs = "systemd >= 254" in run("rpm", "-qp", "--requires", package).splitlines()
+        assert has == needs == (name != "python3-zqd")
+
+
 def test_no_file_is_in_two_packages(packages: dict[str, Path]) -> None:
     """But for the folder that both own."""
     seen: dict[str, int] = {}

@@ -29,7 +29,7 @@ def fresh(system: System) -> Iterator[Machine]:
 
 
 def _left_over(machine: Machine) -> set[str]:
-    """Files that are named after us, users and groups, units."""
+    """Files that are named after us, Python modules, users and groups, units."""
     places = "/etc /usr /var/lib /var/cache /run"
     files = machine.run(
         f"find {places} -xdev \\( -name '*zqd*' -o -name '*zqctl*' \\) -not -path '/usr/lib/python3/*' -not -path '/run/systemd/*'"
@@ -86,8 +86,19 @@ def test_install_upgrade_remove_purge(fresh: Machine) -> None:
     assert fresh.run("systemctl list-units --no-legend --state=active '*zqd*'") == ""
     assert "# mine" in fresh.run("cat /etc/zqd/zqd.toml")
 
-    # Purge: nothing is left but what the administrator has made, which the test now removes.
+    # Purge: what the administrator has given to zqd is left, and its owners, whose numbers nobody else may get.
+    kept = "/etc/zqd/keys/zqd.key_secret"
+    fresh.run(f"install -d /etc/zqd/keys && install -m 0400 -o zqd /dev/null {kept}")
     fresh.run("rm -r /etc/zqd/workers")
+    fresh.run("apt-get purge -y zqd zqd-worker python3-zqd")
+    fresh.run("useradd --system stranger && groupadd --system strangers")
+    assert fresh.attempt(f"cat {kept}", user="stranger").returncode == 1
+    assert fresh.run("passwd --status zqd").split()[1] == "L"
+    groups = {"zqd", "zqd-client", "zqd-worker"}
+    assert groups < set(fresh.run("cut -d: -f1 /etc/group").split())
+
+    # Without such a thing nothing at all is left.
+    fresh.run("rm -r /etc/zqd && apt-get install -y --no-install-recommends /opt/packages/next/*.deb")
     fresh.run("apt-get purge -y zqd zqd-worker python3-zqd")
     fresh.run("systemctl daemon-reload; systemctl reset-failed")
     assert _left_over(fresh) == set()

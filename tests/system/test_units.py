@@ -99,12 +99,16 @@ def test_the_loopback_ports_can_be_closed(machine: Machine) -> None:
     assert tried["refused"]
 
 
+BIND_PORTS = "/etc/systemd/system/zqd.service.d/bind-ports.conf"
+
+
+def _let_bind(machine: Machine) -> None:
+    machine.run(f"install -D -m 0644 {EXAMPLES.format('zqd')}/zqd.service.d/bind-ports.conf {BIND_PORTS}")
+
+
 def test_people_can_bind_ports_themselves(machine: Machine) -> None:
     """bind-ports.conf of the examples: a second queue with a port and a path of its own, beside the socket units."""
-    machine.run(
-        "mkdir -p /etc/systemd/system/zqd.service.d &&"
-        f" cp {EXAMPLES.format('zqd')}/zqd.service.d/bind-ports.conf /etc/systemd/system/zqd.service.d/"
-    )
+    _let_bind(machine)
     machine.write(
         "/etc/zqd/zqd.toml.d/images.toml",
         '[queues.default]\n[queues.images]\nfrontend = ["tcp://127.0.0.1:6001"]\n'
@@ -116,6 +120,31 @@ def test_people_can_bind_ports_themselves(machine: Machine) -> None:
         assert machine.ask("tcp://127.0.0.1:6001", "Hello") == backend
         rep.communicate()
         machine.wait_until(lambda: machine.zqctl("workers") == [], "the worker to be gone")
+
+
+@pytest.mark.parametrize(
+    ("user", "group", "uncommented"),
+    [
+        ("", "zqd", ""),
+        ("", "zqd-client", "For a socket_group that"),
+        ("client", "zqd-client", "For a socket_user"),
+    ],
+)
+def test_paths_can_have_other_owners(machine: Machine, user: str, group: str, uncommented: str) -> None:
+    """bind-ports.conf of the examples: socket_group and socket_user, with the lines that it has for them."""
+    _let_bind(machine)
+    if uncommented:
+        machine.run(
+            f"sed -i '/^# {uncommented}/,/^# /{{s/^#\\([A-Z]\\)/\\1/;s/=GROUP/={group}/}}' {BIND_PORTS}"
+        )
+    machine.write(
+        "/etc/zqd/zqd.toml.d/images.toml",
+        '[queues.default]\n[queues.images]\nfrontend = ["ipc:///run/zqd/queues/images.sock"]\n'
+        f'backend = ["tcp://127.0.0.1:6002"]\nsocket_mode = "0660"\nsocket_user = "{user}"\nsocket_group = "{group}"\n',
+    )
+    machine.run("systemctl daemon-reload && systemctl restart zqd")
+    owner = machine.run("stat -c '%a %U %G' /run/zqd/queues/images.sock")
+    assert owner == f"660 {user or 'zqd'} {group}"
 
 
 def test_handlers_can_have_a_network_and_files(machine: Machine) -> None:
