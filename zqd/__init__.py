@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from zqd.client.errors import Unreachable as Unreachable
     from zqd.client.errors import WorkerLost as WorkerLost
     from zqd.client.tasks import AsyncClient as AsyncClient
+    from zqd.worker import Worker as Worker
 else:
 
     def __getattr__(name: str) -> object:

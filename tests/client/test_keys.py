@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from zqd.client.keys import keys_of, refusal
 from zqd.keys import load_public, load_secret, write_pair, z85_encode
 
 KEY = z85_encode(bytes(range(32)))
+SECRET = "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"  # noqa: S105 - of zmq_curve(7)
 PLACE = "tcp://127.0.0.1:1"
 
 
@@ -117,12 +119,15 @@ def test_a_secret_that_others_can_read(secret: Path) -> None:
         Client(PLACE, server_key=KEY, curve_secret=secret)
 
 
-def test_a_secret_in_place_of_its_file(secret: Path) -> None:
-    """Is not repeated by the exception."""
-    text = z85_encode(load_secret(str(secret)).secret)
-    with pytest.raises(ValueError, match=r"^curve_secret: there is no such file") as caught:
-        Client(PLACE, server_key=KEY, curve_secret=text)
-    assert text not in str(caught.value)
+@pytest.mark.parametrize("change", [str, lambda text: text[1:], lambda text: text + "x"])
+@pytest.mark.parametrize("place", ["curve_secret", "server_key"])
+def test_a_secret_in_place_of_its_file(change: Callable[[str], str], place: str) -> None:
+    """Is not repeated by the exception, nor is one that is cut short."""
+    text = change(SECRET)
+    arguments: dict[str, Any] = {"server_key": KEY, "curve_secret": "/no/such.key_secret", place: text}
+    with pytest.raises(ValueError, match=r"^curve_secret: |^server_key: the key is ") as caught:
+        Client(PLACE, **arguments)
+    assert text[1:-1] not in str(caught.value)
 
 
 @pytest.mark.parametrize("curve", [False, True])

@@ -146,6 +146,15 @@ def test_too_large(tmp_path: Path, sockets: Sockets, asker: Asker) -> None:
         assert reply == b"x"
 
 
+def test_far_too_large(tmp_path: Path, sockets: Sockets, asker: Asker) -> None:
+    """More than 16 times the limit ends the connection (rule 15), whose other requests find their way again."""
+    with failing(tmp_path, "max_message_size=1KiB") as zqd:
+        sockets.worker(zqd.backend)
+        error, reply = asker.ask(zqd.frontend, bytes(17_000), b"x")
+        assert type(error) is public.BrokerLost
+        assert reply == b"x"
+
+
 def test_cancelled(zqd: Zqd, asker: Asker) -> None:
     """499, by an operator."""
     asked = InBackground(asker.ask, zqd.frontend, b"x")

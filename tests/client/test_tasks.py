@@ -3,6 +3,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +105,91 @@ def test_a_loop_of_its_own() -> None:
         with pytest.raises(RuntimeError, match="the client belongs to another event loop: make one in each"):
             second.run(ask())
         first.run(client.close())
+
+
+def test_a_loop_does_not_close_what_is_anothers() -> None:
+    """It says so and changes nothing: the request goes on, and the client's own loop can close it."""
+    client = AsyncClient(NOBODY, timeout=None)
+
+    async def main() -> None:
+        asked = asyncio.create_task(client.request(b"x"))
+        await pending(client, 1)
+        with pytest.raises(RuntimeError, match="the client belongs to another event loop: make one in each"):
+            await asyncio.to_thread(asyncio.run, client.close())
+        await pending(client, 1)
+        await client.close()
+        with pytest.raises(ClosedError):
+            await asked
+
+    asyncio.run(main())
+    asyncio.run(client.close())
+
+
+def test_a_loop_that_was_closed_with_a_request() -> None:
+    """Then any other can close the client: nothing is left of it."""
+    client = AsyncClient(NOBODY, timeout=None)
+    before = descriptors()
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # it would tell of the task, which never ends
+    asked = loop.create_task(client.request(b"x"))
+    loop.run_until_complete(pending(client, 1))
+    loop.close()
+    with asyncio.Runner() as other:
+        other.run(client.close())
+        with pytest.raises(ClosedError):
+            other.run(client.request(b"x"))
+    assert descriptors() == before
+    assert not asked.done()
+
+
+def test_the_program_ends_after_a_loop_that_was_closed_with_a_request() -> None:
+    """Nobody closed the client: that is no fault at the end."""
+    program = (
+        "import asyncio, zqd\n"
+        f"client = zqd.AsyncClient({NOBODY!r}, timeout=None)\n"
+        "loop = asyncio.new_event_loop()\n"
+        "asked = loop.create_task(client.request(b'x'))\n"
+        "loop.run_until_complete(asyncio.sleep(0))\n"
+        "loop.close()\n"
+        "print(client._driver._session.pending)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert (run.returncode, run.stdout) == (0, "1\n")
+    assert "Traceback" not in run.stderr
+
+
+def test_a_fault_of_its_own_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should there be one: nobody hangs, the fault is shown, and the client is closed."""
+
+    def fail(now: float) -> None:
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        shown: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: shown.append(context["exception"])
+        )
+        client = AsyncClient(NOBODY, timeout=None)
+        asked = asyncio.create_task(client.request(b"1"))
+        await pending(client, 1)
+        assert client._driver is not None
+        monkeypatch.setattr(client._driver._carrier, "turn", fail)
+        second = asyncio.create_task(client.request(b"2"))
+        outcomes = await asyncio.gather(asked, second, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {ClosedError}
+        assert [type(fault) for fault in shown] == [ZeroDivisionError]
+        with pytest.raises(ClosedError):
+            await client.request(b"3")
+        await client.close()
+
+    asyncio.run(main())
 
 
 def test_nothing_is_left_of_a_client(sockets: Sockets) -> None:

@@ -3,7 +3,8 @@
 Its HELLO is made once, and is good for zqd's key: nobody could be cheaper. Counts what it has begun in a file, and
 how much processor that took.
 
-python -m tests.faults.flood KIND HOST PORT KEY FILE [SOURCE]     KEY is zqd's public key in hex, empty for an endpoint without
+python -m tests.faults.flood KIND HOST PORT KEY FILE [RATE]     KEY is zqd's public key in hex, empty for an endpoint without;
+                                                                RATE attempts a second are the most, instead of no bound
 """
 
 from __future__ import annotations
@@ -28,9 +29,8 @@ PATIENCE = 1.0  # seconds for an answer
 class Flood:
     """Makes connections of one kind."""
 
-    def __init__(self, host: str, port: int, key: bytes, source: str) -> None:
+    def __init__(self, host: str, port: int, key: bytes) -> None:
         self._place = (host, port)
-        self._source = (source, 0) if source else None
         client = CurveClient(server_key=key, seed="flood") if key else None
         self._hello = (
             peers.greeting(mechanism=b"CURVE") + encode_frame(client.hello(), COMMAND) if client else b""
@@ -68,7 +68,7 @@ class Flood:
                 pass
 
     def _connected(self) -> socket.socket:
-        return socket.create_connection(self._place, timeout=PATIENCE, source_address=self._source)
+        return socket.create_connection(self._place, timeout=PATIENCE)
 
     def _keep(self, sock: socket.socket) -> None:
         self._kept.append(sock)
@@ -76,9 +76,10 @@ class Flood:
             self._kept.popleft().close()
 
 
-def main(kind: str, host: str, port: str, key: str, path: str, source: str = "") -> None:
+def main(kind: str, host: str, port: str, key: str, path: str, rate: str = "inf") -> None:
     """Go on until killed."""
-    flood = Flood(host, int(port), bytes.fromhex(key), source)
+    flood = Flood(host, int(port), bytes.fromhex(key))
+    pause = 1 / float(rate)
     once: Callable[[], None] = getattr(flood, kind)
     begun = failed = 0
     told = 0.0
@@ -88,6 +89,7 @@ def main(kind: str, host: str, port: str, key: str, path: str, source: str = "")
         except OSError:  # turned away, or too many of us: again
             failed += 1
         begun += 1
+        time.sleep(pause)
         if time.monotonic() - told > 0.05:
             told = time.monotonic()
             counts = {

@@ -63,7 +63,7 @@ class Client:
     at once with `Unreachable`, which says why, and the next one tries again (at most once a second).
 
     A context manager; `close` otherwise. A client does not work in a child after os.fork(): make one there.
-    Raises TypeError or ValueError for arguments that make no sense.
+    Raises TypeError or ValueError for arguments that make no sense, OSError where its sockets cannot be opened.
     """
 
     def __init__(
@@ -160,13 +160,16 @@ class _Engine:
         self._awake = False
         """The thread has been woken since it last looked into the inbox."""
         self._closing = self._closed = False
-        self._ready = select.epoll()
-        self._waker, self._wakes = socket.socketpair()
-        self._ready.register(self._wakes, select.EPOLLIN)
         self._session = Session(endpoints, os.urandom(8), time.monotonic())
-        self._carrier = Carrier(self._session, keys, heartbeat, self._watch, self._ready.unregister)
-        self._thread = threading.Thread(target=self._run, name="zqd-client", daemon=True)
-        self._thread.start()
+        with contextlib.ExitStack() as opened:
+            self._ready = opened.enter_context(select.epoll())
+            self._waker, self._wakes = map(opened.enter_context, socket.socketpair())
+            self._ready.register(self._wakes, select.EPOLLIN)
+            self._carrier = Carrier(self._session, keys, heartbeat, self._watch, self._ready.unregister)
+            opened.callback(self._carrier.close)
+            self._thread = threading.Thread(target=self._run, name="zqd-client", daemon=True)
+            self._opened = opened.pop_all()
+            self._thread.start()
 
     # Threads of the program
 
@@ -218,10 +221,7 @@ class _Engine:
             self._read_inbox()
             self._session.close(ClosedError(FailureCode.CANCELLED, CLOSED))
             self._release_ended()
-            self._carrier.close()
-            self._ready.close()
-            self._waker.close()
-            self._wakes.close()
+            self._opened.close()
 
     def _turn(self) -> None:
         deadline = self._carrier.deadline

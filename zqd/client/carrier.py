@@ -6,6 +6,7 @@ without waiting; it may be called by one thread at a time. Called by: `blocking`
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -18,7 +19,7 @@ from zqd.client.keys import Keys, refusal
 from zqd.client.session import Broker, Link, Session
 
 RENEW = 10.0  # seconds without a connection after which a socket is replaced: libzmq gives some failures up for good
-ASK_AGAIN = 1.0  # seconds likewise, of a broker that has refused us: the key may be authorized by now
+ASK_AGAIN = 1.0  # seconds likewise, of a broker that has refused us, or if no new socket could be opened
 UP: Final = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 DOWN: Final = int(zmq.EVENT_DISCONNECTED)
 FAILED: Final = int(
@@ -29,34 +30,38 @@ FAILED: Final = int(
 READABLE: Final = int(zmq.POLLIN)  # as plain numbers: an operation on enums costs microseconds
 
 Socket = zmq.Socket[bytes]
+Context = zmq.Context[Socket]
 Watch = Callable[[int], object]
 
 
 class Line:
-    """The connection to one broker, made again by libzmq as often as it breaks."""
+    """The connection to one broker, made again by libzmq as often as it breaks. Raises zmq.ZMQError, as for EMFILE."""
 
-    def __init__(
-        self, context: zmq.Context[Socket], broker: Broker, keys: Keys | None, heartbeat: float | None
-    ) -> None:
+    def __init__(self, context: Context, broker: Broker, keys: Keys | None, heartbeat: float | None) -> None:
         self.broker = broker
         self.keys = keys
         self.failed = False
         """A handshake has failed, which was told; the end of its connection is still to come."""
-        self.since = time.monotonic()
-        """When it was opened, or went down."""
-        self.dealer = context.socket(zmq.DEALER)
+        self.renewal = time.monotonic() + RENEW
+        """When another is to take its place, if there is no connection until then and somebody waits for it."""
+        with contextlib.ExitStack() as opened:
+            self.dealer = opened.enter_context(context.socket(zmq.DEALER))
+            self._prepare(heartbeat)
+            self.monitor = opened.enter_context(self.dealer.get_monitor_socket(UP | DOWN | FAILED))
+            self.monitor.linger = 0
+            self.dealer.connect(broker.endpoint)
+            opened.pop_all()
+
+    def _prepare(self, heartbeat: float | None) -> None:
         self.dealer.linger = 0
         # Only with a connection: what is sent is then either on it or lost with it, and never sent on the next one.
         self.dealer.immediate = 1
         # Not for names: of `localhost` libzmq would then try ::1 alone, where hardly any broker listens.
-        self.dealer.ipv6 = int("[" in broker.endpoint)
+        self.dealer.ipv6 = int("[" in self.broker.endpoint)
         if heartbeat is not None:  # half of the time passes until a PING, half without its PONG
             self.dealer.heartbeat_ivl = self.dealer.heartbeat_timeout = max(1, round(heartbeat * 500))
-        if keys is not None:
-            keys.apply(self.dealer)
-        self.monitor = self.dealer.get_monitor_socket(UP | DOWN | FAILED)
-        self.monitor.linger = 0
-        self.dealer.connect(broker.endpoint)
+        if self.keys is not None:
+            self.keys.apply(self.dealer)
 
     def descriptors(self) -> list[int]:
         """What is readable when there is something to do: edge-triggered, see zmq_getsockopt(3), ZMQ_FD."""
@@ -72,7 +77,7 @@ class Line:
 class Carrier:
     """Carries a session's messages. `keys` are those for each of its brokers.
 
-    `watch` and `unwatch` are told which descriptors to wait for, readable.
+    `watch` and `unwatch` are told which descriptors to wait for, readable. Raises OSError where its sockets cannot be opened.
     """
 
     def __init__(
@@ -87,8 +92,14 @@ class Carrier:
         self._heartbeat = heartbeat
         self._watch = watch
         self._unwatch = unwatch
-        self._context: zmq.Context[Socket] = zmq.Context()
-        self._lines = [self._open(*way) for way in zip(session.brokers, keys, strict=True)]
+        self._context: Context = zmq.Context()
+        self._lines: list[Line] = []
+        try:
+            for broker, own in zip(session.brokers, keys, strict=True):
+                self._lines.append(self._open(broker, own))
+        except zmq.ZMQError as fault:
+            self.close()
+            raise OSError(fault.errno, f"cannot open the client's sockets: {fault.strerror}") from None
 
     def _open(self, broker: Broker, keys: Keys | None) -> Line:
         line = Line(self._context, broker, keys, self._heartbeat)
@@ -102,10 +113,8 @@ class Carrier:
         session.elapse(now)
         for place, line in enumerate(self._lines):
             self._read_events(line, now)
-            if session.pending and now >= self._renewal(line):
-                session.down(line.broker, now)
-                self._close(line)
-                self._lines[place] = self._open(line.broker, line.keys)
+            if session.pending and now >= _renewal(line):
+                self._lines[place] = self._renewed(line, now)
         # A send takes edges of the descriptor, so that after the last one everything has to be looked at.
         # What is received may be a reason to send.
         progress = True
@@ -119,7 +128,7 @@ class Carrier:
     @property
     def deadline(self) -> float | None:
         """When to call `turn`, if no descriptor is readable before."""
-        times = [self._renewal(line) for line in self._lines] if self._session.pending else []
+        times = [_renewal(line) for line in self._lines] if self._session.pending else []
         if self._session.deadline is not None:
             times.append(self._session.deadline)
         first = min(times, default=math.inf)
@@ -137,11 +146,16 @@ class Carrier:
             self._unwatch(descriptor)
         line.close()
 
-    @staticmethod
-    def _renewal(line: Line) -> float:
-        if line.broker.link in {Link.UP, Link.LEAVING}:
-            return math.inf
-        return line.since + (ASK_AGAIN if line.broker.link is Link.REFUSED else RENEW)
+    def _renewed(self, line: Line, now: float) -> Line:
+        """Another in its place; itself where that cannot be opened yet."""
+        try:
+            other = self._open(line.broker, line.keys)
+        except zmq.ZMQError:
+            line.renewal = now + ASK_AGAIN
+            return line
+        self._session.down(line.broker, now)
+        self._close(line)
+        return other
 
     def _read_events(self, line: Line, now: float) -> None:
         while _readable(line.monitor):
@@ -154,14 +168,14 @@ class Carrier:
                 line.failed = False
             elif event == DOWN and line.broker.link in {Link.UP, Link.LEAVING}:
                 self._receive(line, now)  # what came before the end
-                line.since = now
+                line.renewal = now + RENEW
                 self._session.down(line.broker, now)
             else:
                 line.failed = event != DOWN
-                line.since = now
                 reason, final = refusal(
                     event, int.from_bytes(news[2:6], sys.byteorder), curve=line.keys is not None
                 )
+                line.renewal = now + (ASK_AGAIN if final else RENEW)
                 self._session.refused(line.broker, reason, now, final=final)
 
     def _send(self, line: Line, now: float) -> bool:
@@ -183,6 +197,10 @@ class Carrier:
             self._session.received(line.broker, line.dealer.recv_multipart(zmq.NOBLOCK), now)
             came = True
         return came
+
+
+def _renewal(line: Line) -> float:
+    return math.inf if line.broker.link in {Link.UP, Link.LEAVING} else line.renewal
 
 
 def _readable(socket: Socket) -> bool:

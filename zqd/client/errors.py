@@ -32,7 +32,11 @@ class BadOptions(RequestError):
 
 
 class TooLarge(RequestError):
-    """413: the request is larger than the broker's `max_message_size`."""
+    """413: the request is larger than the broker's `max_message_size`.
+
+    One of more than 16 times that is a `BrokerLost` instead: the broker ends the connection, which the client's other
+    requests share, and does so each time that it is sent (zqd(7), rule 15).
+    """
 
 
 class Cancelled(RequestError):

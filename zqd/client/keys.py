@@ -78,15 +78,16 @@ def _public(server: str) -> bytes:
 
 def _own_pair(curve_secret: object) -> tuple[bytes, bytes]:
     """Public and secret half; without a certificate a pair for this client alone."""
-    from zqd.keys import Z85_SIZE, load_secret, z85_decode
+    from zqd.keys import load_secret, looks_like_key, z85_decode
 
     if curve_secret is None:
         public, secret = zmq.curve_keypair()
         return z85_decode(public.decode()), z85_decode(secret.decode())
     path = _text("curve_secret", curve_secret)
-    if len(path) == Z85_SIZE and not os.path.exists(path):  # perhaps the secret itself, not to be repeated
+    if looks_like_key(path):
         raise ValueError(
-            "curve_secret: there is no such file; expected the path of a .key_secret certificate"
+            "curve_secret: it is a key itself and not the file that has it; "
+            "expected the path of a .key_secret certificate"
         )
     try:
         pair = load_secret(os.path.abspath(path))  # a bare name would be a credential's

@@ -31,6 +31,7 @@ from zqd.client.session import Session
 from zqd.errors import FailureCode
 
 CLOSED = "the client is closed"
+ELSEWHERE = "the client belongs to another event loop: make one in each"
 
 
 class AsyncClient:
@@ -94,21 +95,27 @@ class AsyncClient:
         return single_frame(reply) if isinstance(message, BODY) else reply
 
     def _connected(self) -> _Driver:
-        if self._closed:
+        if self._closed or (self._driver is not None and self._driver.closed):
             raise ClosedError(FailureCode.CANCELLED, CLOSED)
         loop = asyncio.get_running_loop()
         if self._driver is None:
             self._driver = _Driver(loop, self._endpoints, self._keys, self._heartbeat)
             weakref.finalize(self, self._driver.abandon)
         elif self._driver.loop is not loop:
-            raise RuntimeError("the client belongs to another event loop: make one in each")
+            raise RuntimeError(ELSEWHERE)
         return self._driver
 
     async def close(self) -> None:
-        """End all requests with `ClosedError` and the connections at once; may be called again."""
+        """End all requests with `ClosedError` and the connections at once; may be called again.
+
+        Raises RuntimeError in another loop than the client's; when that has been closed any other will do.
+        """
+        driver = self._driver
+        if driver is not None and not driver.closed:
+            if driver.loop is not asyncio.get_running_loop() and not driver.loop.is_closed():
+                raise RuntimeError(ELSEWHERE)
+            driver.close()
         self._closed = True
-        if self._driver is not None:
-            self._driver.close()
 
     async def __aenter__(self) -> Self:
         self._connected()
@@ -131,7 +138,7 @@ class _Driver:
         heartbeat: float | None,
     ) -> None:
         self.loop = loop
-        self._closed = False
+        self.closed = False
         self._scheduled = False
         """A turn comes in the loop's next round."""
         self._timer: asyncio.TimerHandle | None = None
@@ -157,10 +164,14 @@ class _Driver:
         return call.result()
 
     def _turn(self) -> None:
-        if self._closed:
+        if self.closed:
             return
         self._scheduled = False
-        self._carrier.turn(time.monotonic())
+        try:
+            self._carrier.turn(time.monotonic())
+        except Exception:  # a fault of ours: nobody is to wait for ever
+            self.close()
+            raise
         self._wake_ended()
         deadline = self._carrier.deadline
         if deadline is not None and deadline < self._due:
@@ -181,18 +192,19 @@ class _Driver:
 
     def close(self) -> None:
         """End everything at once."""
-        if self._closed:
+        if self.closed:
             return
-        self._closed = True
+        self.closed = True
         self._session.close(ClosedError(FailureCode.CANCELLED, CLOSED))
-        self._wake_ended()
+        if not self.loop.is_closed():  # else nothing in it can wake any more
+            self._wake_ended()
         if self._timer is not None:
             self._timer.cancel()
         self._carrier.close()
 
     def abandon(self) -> None:
         """Nobody has closed the client, and it is no more: the garbage collector says so, in whatever thread."""
-        if self.loop.is_closed():
-            self.close()
-        else:
+        try:
             self.loop.call_soon_threadsafe(self.close)
+        except RuntimeError:  # the loop is closed
+            self.close()

@@ -7,6 +7,7 @@ tree is for measuring zqd itself. Called by `zqd.ctl.local`.
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from zqd.ctl.tables import latency, rate, size
 
 BAR = 30  # characters
 REDRAW = 0.1  # seconds between two drawings of the bar
+OWN = 32  # descriptors and sockets of zqctl and libzmq, beside those of the clients
 
 
 class Load:
@@ -34,11 +36,11 @@ class Load:
         self.failures: dict[str, int] = {}
         """How many failed, by what was said."""
         self.total = total
+        self.clients = min(clients, total)
         self._endpoint = endpoint
         self._keys = keys
         self._body = body
         self._timeout = timeout
-        self._clients = min(clients, total)
         self._sent = 0
         self._began: dict[zmq.Socket[bytes], float] = {}
 
@@ -48,13 +50,21 @@ class Load:
         return len(self.latencies) + sum(self.failures.values())
 
     def run(self, progress: Any) -> float:
-        """Do it; returns how many seconds it took. `progress()` is called now and then."""
+        """Do it; returns how many seconds it took. `progress()` is called now and then.
+
+        Raises `ControlError` where so many connections cannot be.
+        """
+        self._make_room()
         context = zmq.Context[zmq.Socket[bytes]](1)
+        context.set(zmq.MAX_SOCKETS, self.clients + OWN)
         try:
             poller = zmq.Poller()
             began = time.monotonic()
-            for _ in range(self._clients):
-                sock = connect(context, self._endpoint, self._keys)
+            for _ in range(self.clients):
+                try:
+                    sock = connect(context, self._endpoint, self._keys)
+                except zmq.ZMQError as fault:
+                    raise self._cannot_open(fault.strerror) from None
                 poller.register(sock, zmq.POLLIN)
                 self._ask(sock)
             patience = round((self._timeout + 1) * 1000) if self._timeout else None
@@ -62,6 +72,9 @@ class Load:
                 ready = poller.poll(patience)
                 if not ready:
                     self._count_failure(f"no answer within {self._timeout:g} s", len(self._began))
+                    if self._sent < self.total:
+                        unsent = self.total - self._sent
+                        self._count_failure("never sent, because no answer came any more", unsent)
                     break
                 for sock, _ in ready:
                     self._take(sock)
@@ -69,6 +82,18 @@ class Load:
             return time.monotonic() - began
         finally:
             context.destroy(linger=0)
+
+    def _make_room(self) -> None:
+        """Of descriptors: without them libzmq would try to connect for ever."""
+        needed = 2 * self.clients + OWN
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard < needed:
+            raise self._cannot_open(f"they take {needed} descriptors, and the limit is {hard} (ulimit -n)")
+        if soft < needed:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+    def _cannot_open(self, reason: str | None) -> ControlError:
+        return ControlError(ExitStatus.ERROR, f"cannot open {self.clients} connections: {reason}")
 
     def _ask(self, sock: zmq.Socket[bytes]) -> None:
         if self._sent < self.total:
@@ -129,7 +154,7 @@ def _summary(load: Load, endpoint: str, args: dict[str, Any], seconds: float) ->
     quantiles = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
     return {
         "endpoint": endpoint,
-        "clients": args["clients"],
+        "clients": load.clients,
         "size": args["size"],
         "requests": load.total,
         "replied": len(ordered),
