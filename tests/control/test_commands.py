@@ -322,12 +322,30 @@ def test_a_peer_is_kicked_by_its_id(peer: str, broker: PaperBroker) -> None:
     assert broker.orders == [("kick", peer)]
 
 
-def test_nobody_is_kicked_by_a_name(broker: PaperBroker) -> None:
-    """Names are not unique."""
+def test_a_worker_is_kicked_by_its_name_too(broker: PaperBroker) -> None:
+    """As it is drained; the answer tells its id."""
+    assert dispatch(broker, "kick", {"peer": "mill\x1b[31m"}) == {"kicked": "w1"}
+    assert broker.orders == [("kick", "w1")]
+
+
+def test_a_name_of_several_workers_kicks_none(broker: PaperBroker) -> None:
+    """The refusal tells their ids; and no name hides the id of another, be it a client's."""
+    broker.worker_rows = [worker(f"w{number}", name="mill") for number in (4, 7)]
     error = refusal(broker, "kick", {"peer": "mill"})
+    assert (error.code, error.sentence) == (Code.BAD_ARGUMENT, "several workers are named 'mill': w4, w7")
+    assert broker.orders == []
+    broker.worker_rows[0]["name"] = "c1"
+    assert dispatch(broker, "kick", {"peer": "c1"}) == {"kicked": "c1"}
+
+
+@pytest.mark.parametrize("peer", ["mill", ""])
+def test_nobody_is_kicked_by_accident(peer: str, broker: PaperBroker) -> None:
+    """A script's empty variable is not the worker without a name."""
+    broker.worker_rows[1]["name"] = ""
+    error = refusal(broker, "kick", {"peer": peer})
     assert (error.code, error.sentence) == (
         Code.BAD_ARGUMENT,
-        "nobody has the id 'mill'; see zqctl workers and zqctl clients",
+        f"nobody has the id '{peer}', and no worker that name; see zqctl workers and zqctl clients",
     )
     assert broker.orders == []
 

@@ -98,9 +98,9 @@ class Terminal:
         """Wait until `text` stands in one of the lines, and return them all."""
         return self.until(repr(text), lambda lines: any(text in line for line in lines))
 
-    def press(self, keys: str) -> None:
-        """Type."""
-        os.write(self._ours, keys.encode())
+    def press(self, keys: str | bytes) -> None:
+        """Type, or paste what need not be text."""
+        os.write(self._ours, keys.encode() if isinstance(keys, str) else keys)
 
     def resize(self, columns: int, lines: int) -> None:
         """As when a window's edge is drawn; the kernel sends SIGWINCH."""

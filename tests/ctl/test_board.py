@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.control.serving import PaperBroker, worker
+from tests.control.serving import PaperBroker, queue, worker
 from zqd.control.commands import COMMANDS
 from zqd.control.inquiries import REQUESTS_SHOWN
 from zqd.ctl.board import PANES, SMALLEST, Look, Order, Snapshot, layout, press
@@ -17,6 +17,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "workers": BROKER.worker_rows,
     "clients": BROKER.client_rows,
     "requests": BROKER.request_rows,
+    "queues": BROKER.queue_rows,
 }
 MORE = [worker(f"w{number}", name=f"mill-{number}", replied_per_s=number % 7) for number in range(1, 41)]
 
@@ -149,7 +150,63 @@ def test_a_pane_is_a_command() -> None:
     """What the lower half shows is what that command answers."""
     assert set(PANES) <= set(COMMANDS)
     for pane, columns in PANES.items():
-        assert all(column.key in ROWS[pane][0] for column in columns)
+        assert all(column.key.partition(".")[0] in ROWS[pane][0] for column in columns)
+
+
+# Queues
+
+FORTY = [queue("default", measured=False) | {"name": f"q{number}"} for number in range(1, 41)]
+
+
+def queue_names(lines: list[str]) -> list[str]:
+    """The names of the queues that are shown, in order."""
+    return [line.split()[0] for line in lines if re.match(r"q[0-9]+ ", line)]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"state": "paused"},
+        {"workers": 4, "saturation": "4 of 4 workers busy, oldest wait 3.2 s: add workers"},
+        {"saturation": "no workers, oldest wait 3.2 s: start workers"},
+        {"oldest_wait_s": 3.2},
+    ],
+)
+def test_the_queue_in_trouble_is_seen(trouble: dict[str, Any]) -> None:
+    """Of forty queues in 24 lines that one is the first; the others are as they come, and need no workers while nothing waits."""
+    queues = [row | trouble if row["name"] == "q33" else row for row in FORTY]
+    lines = layout(Snapshot("12:34:56", BROKER.status() | {"queues": queues}), Look(), 100, 24)
+    assert queue_names(lines)[:3] == ["q33", "q1", "q2"]
+    assert "and 36 more" in lines
+
+
+def test_trouble_is_ordered() -> None:
+    """One that needs workers or does not run before all others, the longest wait first among equals."""
+    waits: dict[str, dict[str, Any]] = {
+        "q5": {"oldest_wait_s": 9.0},
+        "q6": {"state": "paused"},
+        "q7": {"state": "paused", "oldest_wait_s": 1.0},
+    }
+    queues = [row | waits.get(row["name"], {}) for row in FORTY]
+    lines = layout(Snapshot("12:34:56", BROKER.status() | {"queues": queues}), Look(), 100, 24)
+    assert queue_names(lines) == ["q7", "q6", "q5", "q1"]
+
+
+def test_queues_are_a_pane_that_is_sorted_and_scrolled() -> None:
+    """It has all the room; at first the longest wait is the first row."""
+    rows = [row | {"oldest_wait_s": float(at % 40), "clients": at} for at, row in enumerate(FORTY, 1)]
+    shown = Snapshot("12:34:56", BROKER.status() | {"queues": rows}, rows)
+    look = Look("queues")
+    lines = layout(shown, look, 150, 24)
+    assert lines[2] == "1 to 19 of 40 queues"
+    assert any("OLDEST▼" in line for line in lines)
+    assert queue_names(lines)[:2] == ["q39", "q38"]
+    assert queue_names(layout(shown, press(look, "KEY_PGDOWN", 40), 150, 24))[0] == "q29"
+    for key in ">>>":
+        look = press(look, key, 40)
+    lines = layout(shown, look, 150, 24)
+    assert any("CLIENTS▼" in line for line in lines)
+    assert queue_names(lines)[0] == "q40"
 
 
 # Sorting
@@ -210,6 +267,8 @@ def test_tab_goes_round_the_panes() -> None:
     look = press(pressed(">"), "KEY_TAB", 40)
     assert (look.pane, look.orders["clients"]) == ("clients", Order())
     look = press(press(look, "KEY_TAB", 3), "KEY_TAB", 3)
+    assert look.pane == "queues"
+    look = press(look, "KEY_TAB", 3)
     assert (look.pane, look.orders["workers"]) == ("workers", Order(1))
 
 

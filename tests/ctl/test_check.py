@@ -9,7 +9,8 @@ from tests.ctl.sessions import PaperSession, refused
 from zqd.ctl import check
 from zqd.ctl.check import Level
 from zqd.ctl.connection import ExitStatus
-from zqd.ctl.program import main
+from zqd.ctl.local import LOCAL
+from zqd.ctl.program import build_parser, main
 
 WELL = {
     "name": "default",
@@ -25,7 +26,7 @@ WELL = {
     "failed": 1,
     "saturation": "1 of 4 workers busy, 25 % over the last minute, nothing waits",
 }
-NO_LIMITS = dict.fromkeys(("queue", "max_wait", "min_workers", "min_idle", "max_queued"))
+NO_LIMITS: dict[str, Any] = {option.name: option.default for option in LOCAL["check"].arguments}
 
 
 def checked(*rows: dict[str, Any], state: str = "running", **limits: Any) -> tuple[int, str]:
@@ -63,9 +64,9 @@ def test_several_queues_are_told_together() -> None:
         ({}, {"workers": 0, "idle_workers": 0, "saturation": "no workers"}, "no workers, fewer than 1"),
         ({"min_idle": 4}, {}, "3 idle, fewer than 4"),
         ({"max_queued": 9}, {"queued": 10}, "10 queued, more than 9"),
-        ({"max_wait": "5s"}, {"oldest_wait_s": 5.5}, "the oldest request has waited 5.5 s, longer than 5 s"),
+        ({"max_wait": 5.0}, {"oldest_wait_s": 5.5}, "the oldest request has waited 5.5 s, longer than 5 s"),
         (
-            {"max_wait": "500ms"},
+            {"max_wait": 0.5},
             {"oldest_wait_s": 0.6},
             "the oldest request has waited 0.6 s, longer than 0.5 s",
         ),
@@ -82,8 +83,8 @@ def test_past_a_limit_is_critical(limits: dict[str, Any], row: dict[str, Any], p
     [
         ({"min_workers": 4, "min_idle": 3}, {}),
         ({"min_workers": 0}, {"workers": 0, "saturation": "no workers"}),
-        ({"max_queued": 10, "max_wait": "5s"}, {"queued": 10, "oldest_wait_s": 5.0}),
-        ({"max_queued": 0, "max_wait": "0s"}, {}),
+        ({"max_queued": 10, "max_wait": 5.0}, {"queued": 10, "oldest_wait_s": 5.0}),
+        ({"max_queued": 0, "max_wait": 0.0}, {}),
     ],
 )
 def test_at_a_limit_is_well(limits: dict[str, Any], row: dict[str, Any]) -> None:
@@ -126,9 +127,7 @@ def test_the_worst_comes_first_and_is_the_status() -> None:
 
 def test_limits_stand_behind_the_numbers() -> None:
     """As the plugins write them: critical below, critical above."""
-    numbers = (
-        checked({}, max_wait="1.5s", min_workers=2, min_idle=1, max_queued=100)[1].split(" | ")[1].split()
-    )
+    numbers = checked({}, max_wait=1.5, min_workers=2, min_idle=1, max_queued=100)[1].split(" | ")[1].split()
     assert {"workers=4;;2:", "idle=3;;1:", "queued=0;;100", "oldest_wait=0s;;1.5"} <= set(numbers)
 
 
@@ -148,14 +147,16 @@ def test_an_unknown_queue_is_unknown() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["soon", "5q", ""])
-def test_a_duration_without_sense_is_unknown(text: str) -> None:
-    """With what would be one."""
-    status, line = checked({}, max_wait=text)
-    assert status == Level.UNKNOWN
+def test_one_queue_of_a_name_is_judged() -> None:
+    """The one that lives: the other has been removed by a reload, and only ends. No number has a name twice."""
+    status, line = checked({}, {"name": "mail"}, {"name": "mail", "state": "stopping", "workers": 0})
+    assert (status, line.count("mail.workers=")) == (Level.OK, 1)
     assert (
-        line
-        == f'UNKNOWN - --max-wait: "{text}" is not a duration; expected a duration such as "500ms" or "5s"'
+        "4 workers, nothing waits"
+        in checked({"state": "stopping", "workers": 0}, {"state": "running"}, queue="default")[1]
+    )
+    assert checked({}, {"name": "mail"}, {"name": "mail", "state": "stopping"}, queue="x")[1].endswith(
+        "there is default, mail"
     )
 
 
@@ -190,10 +191,47 @@ def test_json_has_the_problems_one_by_one() -> None:
     }
 
 
+NO_DURATION = 'argument --max-wait: "{}" is not a duration; expected a duration such as "500ms" or "5s"'
+
+
 @pytest.mark.parametrize(
-    "wrong", [["--min-workers", "-1"], ["--min-idle", "-1"], ["--max-queued", "x"], ["--nonsense"]]
+    ("words", "sentence"),
+    [
+        (
+            ["check", "--min-workers", "-1"],
+            "argument --min-workers: -1 is not a whole number from 0 to 1000000000",
+        ),
+        (
+            ["check", "--max-queued", "x"],
+            "argument --max-queued: x is not a whole number from 0 to 1000000000",
+        ),
+        (["check", "--max-wait", "soon"], NO_DURATION.format("soon")),
+        (["check", "--max-wait", "5q"], NO_DURATION.format("5q")),
+        (["check", "--max-wait", ""], NO_DURATION.format("")),
+        (["check", "--max-wait", "-1s"], "argument --max-wait: expected one argument"),
+        (["check", "--max-wait=-1s"], "argument --max-wait: -1s is not between 0 and 1000000 seconds"),
+        (["check", "--foo"], "unrecognized arguments: --foo"),
+        (["--foo", "check"], "unrecognized arguments: --foo"),
+        (["check", "a|b\x1b"], r"unrecognized arguments: a/b\x1b"),
+    ],
 )
-def test_a_wrong_call_is_unknown(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """And not what argparse says, which a monitoring system takes for CRITICAL."""
-    assert main(["check", *wrong]) == 3
-    assert "usage" in capsys.readouterr().err
+def test_a_wrong_call_is_unknown(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said where a monitoring system reads it, and not with argparse's status, which is CRITICAL to one."""
+    assert main(words) == 3
+    printed = capsys.readouterr()
+    assert printed.out == f"UNKNOWN - {sentence}\n"
+    assert "usage: zqctl" in printed.err
+    assert main(["--json", *words]) == 3
+    assert json.loads(capsys.readouterr().out)["level"] == "UNKNOWN"
+
+
+def test_a_wrong_call_of_another_command_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    """Even if that word stands in it."""
+    assert main(["request", "check", "--foo"]) == 2
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), ("5s", 5.0), ("1.5", 1.5), ("2m", 120.0)])
+def test_a_wait_is_a_duration(text: str, seconds: float) -> None:
+    """As the configuration has it."""
+    assert build_parser().parse_args(["check", "--max-wait", text]).max_wait == seconds

@@ -191,10 +191,30 @@ def test_bash_never_runs_what_zqd_says(program: Path, sockets: Path) -> None:
         assert completed(program, "--control", f"ipc://{path}", "pause", "") == ["slow"]
 
 
-def test_bash_completes_files(program: Path) -> None:
+FILES = [
+    ("metrics", "--textfile"),
+    ("request", "--curve-secret"),
+    ("request", "--server-key"),
+    ("bench", "--curve-secret"),
+    ("bench", "--server-key"),
+    ("keygen", "--directory"),
+]
+
+
+@pytest.mark.parametrize("words", FILES)
+def test_bash_completes_files(words: tuple[str, str], program: Path) -> None:
     """Where one is wanted."""
     start = str(program)[:-1]
-    assert completed(program, "metrics", "--textfile", start) == [str(program)]
+    assert completed(program, *words, start) == [str(program)]
+
+
+@pytest.mark.parametrize(("command", "flag"), FILES)
+def test_the_others_complete_files_too(command: str, flag: str) -> None:
+    """In their own way."""
+    (zsh,) = re.findall(rf"^        {command}\) _arguments (.*) ;;$", script("zsh"), re.MULTILINE)
+    assert re.search(rf"'{flag}=\[[^\]]*\]:\w+:_files'", zsh)
+    fish = [line for line in script("fish").splitlines() if f"__fish_seen_subcommand_from {command}'" in line]
+    assert any(f" -l {flag[2:]} " in line and line.endswith(" -r -F") for line in fish)
 
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish here")

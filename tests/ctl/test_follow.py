@@ -136,6 +136,30 @@ def test_a_count_ends_it(sockets: Path) -> None:
     assert (status, [json.loads(text) for text in out.splitlines()], errors) == (0, [LOST, LOST], "")
 
 
+def test_a_time_ends_it(sockets: Path) -> None:
+    """Having looked so long is what was asked for."""
+    with Publisher(sockets), following(sockets, "--timeout", "200ms") as process:
+        assert outcome(process) == (0, "", "")
+
+
+def test_a_time_without_as_many_events_is_status_1(sockets: Path) -> None:
+    """For scripts that wait for something to happen, which has not; what has is printed."""
+    arguments = ("--count", "2", "--timeout", "3")
+    with Publisher(sockets) as publisher, following(sockets, *arguments) as process:
+        publisher.subscribed()
+        publisher.publish(LOST)
+        assert outcome(process) == (1, SHOWN, "zqctl: there were 1 of 2 events within 3 s\n")
+
+
+def test_a_time_that_suffices_changes_nothing(sockets: Path) -> None:
+    """The last event ends it."""
+    arguments = ("--count", "1", "--timeout", "1d")
+    with Publisher(sockets) as publisher, following(sockets, *arguments) as process:
+        publisher.subscribed()
+        publisher.publish(LOST)
+        assert outcome(process) == (0, SHOWN, "")
+
+
 def test_topics_choose(sockets: Path) -> None:
     """Only what begins with one of them is asked for."""
     topics = ("--topic", "worker.", "--topic", "queue")

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_classic
 
-from tests.control.serving import PaperBroker, worker
+from tests.control.serving import PaperBroker, queue, worker
 from tests.ctl.sessions import PaperSession, refused
 from zqd.core.regime import State
 from zqd.ctl import metrics
@@ -106,6 +106,13 @@ def test_latencies_are_summaries_in_seconds(answers: dict[str, Any]) -> None:
         assert values == pytest.approx([34e-6, 250e-6, 1.23e-3])
         assert not [labels for sample, labels in found if sample == name and ("queue", "slow") in labels]
     assert found["zqd_request_wait_seconds", of("default", quantile="1")] == pytest.approx(2.5)
+
+
+def test_one_queue_of_a_name_is_told(answers: dict[str, Any]) -> None:
+    """The one that lives: a series has one value, and with the sum of both a counter would fall when the old one ends."""
+    before = printed(answers)
+    answers["status"]["queues"].append(queue("default", measured=True) | {"state": "stopping", "received": 1})
+    assert printed(answers) == before
 
 
 def test_exactly_one_state_is_set(answers: dict[str, Any]) -> None:

@@ -101,7 +101,10 @@ def test_requests_are_a_table(zqd: Zqd, connect: Connect) -> None:
     [
         (["pause", "fast"], "no queue is named 'fast'; there is default"),
         (["drain", "w99"], "no queue or worker is named 'w99'; there is default"),
-        (["kick", "w99"], "nobody has the id 'w99'; see zqctl workers and zqctl clients"),
+        (
+            ["kick", "w99"],
+            "nobody has the id 'w99', and no worker that name; see zqctl workers and zqctl clients",
+        ),
         (["cancel", "99"], "no unanswered request has the id '99'; see zqctl requests"),
         (["requests", "--limit", "0"], "a limit of 0 shows nothing"),
         (["wait"], "wait for what: workers, idle or drained?"),

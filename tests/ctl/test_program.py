@@ -93,6 +93,35 @@ def test_the_default_socket_is_found(sockets: Path) -> None:
     assert (done.returncode, done.stdout) == (0, f"zqd answers, pid {os.getpid()}\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("500ms", 0.5), ("2s", 2.0), ("1.5", 1.5), ("0", 0.0), ("2m", 120.0)]
+)
+def test_a_time_is_written_as_in_the_configuration(text: str, seconds: float) -> None:
+    """Or is a number of seconds."""
+    assert build_parser().parse_args(["--timeout", text, "ping"]).timeout == seconds
+    if seconds:
+        assert build_parser().parse_args(["top", "--interval", text]).interval == seconds
+        assert build_parser().parse_args(["status", "--watch", text]).watch == seconds
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["--timeout", "soon", "ping"],
+            'argument --timeout: "soon" is not a duration; expected a duration such as "500ms" or "5s"',
+        ),
+        (["ping", "--timeout", "12d"], "argument --timeout: 12d is not between 0 and 1000000 seconds"),
+        (["--timeout", "nan", "ping"], "argument --timeout: nan is not between 0 and 1000000 seconds"),
+        (["status", "--watch", "50ms"], "argument --watch: 50ms is not between 0.1 and 1000000 seconds"),
+    ],
+)
+def test_what_is_no_time_is_told_plainly(words: list[str], sentence: str) -> None:
+    """Below the usage."""
+    status, stderr = said(zqctl(*words))
+    assert (status, stderr.splitlines()[-1]) == (2, f"zqctl: {sentence}")
+
+
 def test_version_needs_no_zqd() -> None:
     """`zqctl --version` is about zqctl."""
     assert zqctl("--version").stdout == f"zqctl {zqd.__version__}\n"

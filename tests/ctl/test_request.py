@@ -8,12 +8,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import zmq
 
 from tests.ctl.echo import worker
 from tests.ctl.running import NOBODY, ROOT, ZQCTL, listen, said, zqctl
 from tests.support.processes import Zqd, steady_endpoint
-from zqd.ctl.connection import ExitStatus
-from zqd.ctl.request import outcome_of
+from zqd.ctl.connection import ControlError, ExitStatus
+from zqd.ctl.request import Keys, outcome_of
 
 
 @pytest.fixture
@@ -142,6 +143,32 @@ def test_what_cannot_be_meant(zqd: Zqd, arguments: list[str], words: str) -> Non
     done = ask(zqd, *arguments, "Hello")
     assert done.returncode in {ExitStatus.ERROR, ExitStatus.USAGE}
     assert words in done.stderr
+
+
+SECRET = "aB3$%" * 8
+"""What a key looks like."""
+
+
+@pytest.mark.parametrize("command", [["request", "Hello"], ["bench"]])
+@pytest.mark.parametrize("secret", [SECRET, SECRET[:-1], f"{SECRET}%"])
+def test_a_secret_is_not_repeated(command: list[str], secret: str) -> None:
+    """Of the key itself in place of its file, and of one that was copied with a character too few or too many."""
+    public, _ = zmq.curve_keypair()
+    keys = (f"--server-key={public.decode()}", f"--curve-secret={secret}")
+    assert said(zqctl(*command, "--endpoint", "tcp://127.0.0.1:1", *keys)) == (
+        2,
+        "zqctl: --curve-secret: it is a key itself and not the file that has it; expected the path of a .key_secret certificate\n",
+    )
+
+
+def test_a_file_that_is_called_like_a_key_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It exists, and what is wrong with it is told with its path."""
+    public, _ = zmq.curve_keypair()
+    (tmp_path / SECRET).write_text("x = y\n")
+    (tmp_path / SECRET).chmod(0o600)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ControlError, match="has no secret-key"):
+        Keys.of({"server_key": public.decode(), "curve_secret": SECRET})
 
 
 def test_a_reply_that_only_looks_like_a_failure_is_a_reply() -> None:

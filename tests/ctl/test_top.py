@@ -78,6 +78,26 @@ def test_tab_shows_another_pane_at_once(sockets: Path, broker: PaperBroker) -> N
         terminal.shows("1 to 1 of 1 clients")
         terminal.press("p\t")
         terminal.shows("1 to 3 of 3 requests")
+        terminal.press("\t")
+        terminal.shows("1 to 2 of 2 queues")
+
+
+@pytest.mark.parametrize("pasted", [b"\xff", b"\xe4", b"\xe4\xe4", b"\xf0\x9f"])
+@pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
+def test_bytes_that_are_no_text_are_no_keys(
+    sockets: Path, broker: PaperBroker, pasted: bytes, locale: str
+) -> None:
+    """What is typed after them is, whether it comes with them or later."""
+    with Terminal(top(sockets), LC_ALL=locale) as terminal:
+        terminal.shows("of 40 workers")
+        terminal.press(pasted + b"h")
+        terminal.shows("this help, and back")
+        terminal.press(pasted)
+        terminal.press("h")
+        terminal.shows("of 40 workers")
+        terminal.press(pasted + b"q")
+        assert terminal.ended() == 0
+        assert b"Traceback" not in terminal.written
 
 
 def test_a_pause_stands_still(terminal: Terminal, broker: PaperBroker) -> None:

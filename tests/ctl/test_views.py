@@ -87,6 +87,33 @@ def test_a_narrower_status_goes_without_rates() -> None:
     assert shown[1].endswith("3.2 s")
 
 
+def test_a_status_of_eighty_columns_fits() -> None:
+    """Of what went wrong the last that there is no room for is left out, never the law's numbers."""
+    shown = lines(render("status", {}, PaperBroker().status(), 80))
+    assert max(map(len, shown[:-2])) <= 80  # the sentences are as long as they are
+    (heading,) = [line.split() for line in shown if "RECEIVED" in line.split()]
+    counts = ["RECEIVED", "REPLIED", "FAILED", "DROPPED", "RETRIED", "ORPHANED", "LATE", "MALFORMED"]
+    assert heading == ["QUEUE", *counts]
+
+
+def test_what_never_went_wrong_has_no_column() -> None:
+    """However wide the terminal is."""
+    status = PaperBroker().status()
+    for row in status["queues"]:
+        row.update(dict.fromkeys(("retried", "orphaned", "malformed", "refused"), 0))
+    (heading,) = [line for line in lines(render("status", {}, status)) if " RECEIVED " in line]
+    assert heading.split() == ["QUEUE", "RECEIVED", "REPLIED", "FAILED", "DROPPED", "LATE"]
+
+
+def test_a_queue_that_ends_is_told_from_its_successor() -> None:
+    """They may have one name."""
+    status = PaperBroker().status()
+    status["queues"][1] |= {"name": "default", "state": "stopping"}
+    shown = lines(render("status", {}, status))
+    assert shown[-2].startswith("default: 4 of 4")
+    assert shown[-1] == "default (stopping): no workers"
+
+
 def test_queues_show_their_endpoints_first() -> None:
     """Where a queue listens is what its own command adds."""
     assert lines(render("queues", {"queue": "slow"}, PaperBroker().status()["queues"][1:]))[:2] == [
@@ -250,6 +277,19 @@ def test_a_reload_tells_what_it_has_changed() -> None:
         "queue old: removed, it ends when its requests are answered",
     ]
     assert render("reload", {}, {"changes": [], "added": [], "removed": []}) == "nothing has changed\n"
+
+
+def test_a_reload_tells_of_keys_too() -> None:
+    """The setting is what it was, and its file is not; both may have changed."""
+    key = "queues.q.frontend_authorized_keys"
+    changes = [
+        {"key": key, "old": '"/etc/a"', "new": '"/etc/b"', "applied": True},
+        {"key": key, "old": "1 key", "new": "2 keys (1 added)", "applied": True},
+    ]
+    assert lines(render("reload", {}, {"changes": changes, "added": [], "removed": []})) == [
+        f'{key}: "/etc/a" -> "/etc/b"',
+        f"{key}: 1 key -> 2 keys (1 added)",
+    ]
 
 
 def test_states_are_coloured_where_that_is_wanted() -> None:

@@ -6,7 +6,7 @@ Layer 3. Called by: `commands.dispatch`, through the table.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import zqd
@@ -16,14 +16,28 @@ from zqd.control.commands import MOST, PROTOCOL, TIMEOUT, Argument, Arguments, c
 
 REQUESTS_SHOWN = 100
 ONLY_QUEUE = Argument("queue", "only what belongs to this queue", metavar="NAME")
+ENDING = frozenset({"stopping", "stopped"})
+"""The states of a queue that will not be there much longer."""
+
+Row = Mapping[str, Any]
+
+
+def by_name(rows: Iterable[Row]) -> dict[str, Row]:
+    """The queue that each name means: one that a reload has removed may still end beside its successor of the same name."""
+    named: dict[str, Row] = {}
+    for row in rows:
+        rival = named.get(row["name"])
+        if rival is None or rival["state"] in ENDING:
+            named[row["name"]] = row
+    return named
 
 
 def queue_rows(broker: Broker, queue: str | None) -> list[dict[str, Any]]:
-    """All queues, or the one of this name. That there is none is an error."""
+    """All queues, or those of this name. That there is none is an error."""
     rows: list[dict[str, Any]] = broker.status()["queues"]
     found = [row for row in rows if queue in {None, row["name"]}]
     if not found:
-        names = ", ".join(row["name"] for row in rows)
+        names = ", ".join(by_name(rows))
         raise CommandError(Code.BAD_ARGUMENT, f"no queue is named {shown(queue)}; there is {names}")
     return found
 
@@ -116,17 +130,19 @@ def wait(broker: Broker, args: Arguments) -> object:
 
     def met() -> object:
         rows = queue_rows(broker, args["queue"])
+        meant = by_name(rows).values()
         good = all(
             (args["workers"] is None or row["workers"] >= args["workers"])
-            and (not args["idle"] or not (row["queued"] or row["in_flight"]))
             and (not args["drained"] or row["state"] == "drained")
-            for row in rows
+            for row in meant
         )
-        return {"queues": [in_short(row) for row in rows]} if good else None
+        if not good or (args["idle"] and any(row["queued"] or row["in_flight"] for row in rows)):
+            return None
+        return {"queues": [in_short(row) for row in meant]}
 
     return broker.when(met, args["timeout"])
 
 
-def in_short(row: Mapping[str, Any]) -> dict[str, Any]:
+def in_short(row: Row) -> dict[str, Any]:
     """What an order answers of a queue."""
     return {key: row[key] for key in ("name", "state", "workers", "queued", "in_flight")}

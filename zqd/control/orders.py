@@ -10,7 +10,7 @@ from typing import Any
 from zqd.control.answers import Code, CommandError
 from zqd.control.broker import Broker
 from zqd.control.commands import TIMEOUT, Argument, Arguments, command, shown
-from zqd.control.inquiries import in_short, queue_rows
+from zqd.control.inquiries import by_name, in_short, queue_rows
 
 A_QUEUE = Argument("queue", "the queue; may be left out where there is only one", positional=True)
 A_TARGET = Argument(
@@ -60,15 +60,18 @@ def resume(broker: Broker, args: Arguments) -> object:
 
 
 @command(
-    Argument("peer", "a client's or a worker's id (c12, w3)", required=True, positional=True), reads=False
+    Argument("peer", "a client's id (c12), or a worker's id (w3) or name", required=True, positional=True),
+    reads=False,
 )
 def kick(broker: Broker, args: Arguments) -> object:
     """Close a client's or a worker's connection; what a worker holds goes to others, and it may come back."""
-    peer = args["peer"]
-    if all(row["id"] != peer for row in (*broker.workers(), *broker.clients())):
-        raise CommandError(
-            Code.BAD_ARGUMENT, f"nobody has the id {shown(peer)}; see zqctl workers and zqctl clients"
-        )
+    peer, workers = args["peer"], broker.workers()
+    if all(row["id"] != peer for row in (*workers, *broker.clients())):
+        worker = _named(workers, peer)
+        if worker is None:
+            sentence = f"nobody has the id {shown(peer)}, and no worker that name; see zqctl workers and zqctl clients"
+            raise CommandError(Code.BAD_ARGUMENT, sentence)
+        peer = worker
     broker.kick(peer)
     return {"kicked": peer}
 
@@ -119,7 +122,7 @@ def stop(broker: Broker, args: Arguments) -> object:
 
 def _queue(broker: Broker, name: str | None, wanted: str = "queue") -> str:
     """The queue that is meant: the only one where none is named. `wanted` is what might have been named."""
-    names: list[str] = [row["name"] for row in broker.status()["queues"]]
+    names = list(by_name(broker.status()["queues"]))
     if name is None and len(names) == 1:
         return names[0]
     if name not in names:
@@ -131,21 +134,25 @@ def _queue(broker: Broker, name: str | None, wanted: str = "queue") -> str:
 def _worker(broker: Broker, target: str | None) -> str | None:
     """The id of the worker that is meant, by its id or else its name; None where a queue is, or nothing that is known.
 
-    Workers choose their names, which must hide neither a queue nor another worker's id; and most have none.
+    Workers choose their names, which must not hide a queue.
     """
     if not target or any(row["name"] == target for row in broker.status()["queues"]):
         return None
     rows = broker.workers()
-    found: list[str] = [row["id"] for row in rows if row["id"] == target]
-    found = found or [row["id"] for row in rows if row["name"] == target]
+    return target if any(row["id"] == target for row in rows) else _named(rows, target)
+
+
+def _named(workers: list[dict[str, Any]], name: str) -> str | None:
+    """The id of the worker of this name, None where there is none. Names need not be unique, and most workers have none."""
+    found: list[str] = [row["id"] for row in workers if name and row["name"] == name]
     if len(found) > 1:
         some = ", ".join(found[:8]) + (", …" if len(found) > 8 else "")
-        raise CommandError(Code.BAD_ARGUMENT, f"several workers are named {shown(target)}: {some}")
+        raise CommandError(Code.BAD_ARGUMENT, f"several workers are named {shown(name)}: {some}")
     return found[0] if found else None
 
 
 def _queue_state(broker: Broker, queue: str) -> dict[str, Any]:
-    return in_short(queue_rows(broker, queue)[0])
+    return in_short(by_name(queue_rows(broker, queue))[queue])
 
 
 def _now(broker: Broker, queue: str, *states: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from textwrap import wrap
 from typing import Any, NamedTuple
 
 from zqd.control.inquiries import REQUESTS_SHOWN
+from zqd.ctl.check import Level, Limits, find_problems
 from zqd.ctl.tables import GAP, Column, Row, duration, fit, latency, percent, plain, rate, size, table
 from zqd.ctl.views import heading, saturations
 
@@ -25,7 +26,7 @@ FIXED = 7
 KEYS = "q quit  Tab {next}  < > sort  r reverse  p {pause}  h help"
 HELP = (
     "",
-    "Tab             the next of workers, clients and requests",
+    "Tab             the next of workers, clients, requests and queues",
     "< >             sort by the column to the left, to the right",
     "r               sort the other way round",
     "Up Down j k     scroll by a line",
@@ -88,8 +89,12 @@ PANES: dict[str, tuple[Column, ...]] = {
         Column("QUEUE", "queue", optional=True),
         Column("SIZE", "size", size, optional=True),
     ),
+    "queues": QUEUES,
 }
 """What the lower half can show: the name of the command that is asked, and the columns, those that can go first last."""
+
+OLDEST_WAIT, AGE = 7, 2
+"""Columns by which queues and requests are sorted at first."""
 
 WORDS = frozenset({"id", "name", "state", "queue", "pid", "address", "client", "worker"})
 """Keys that are sorted from the least; all others are quantities, of which the greatest is of interest."""
@@ -113,7 +118,8 @@ class Order(NamedTuple):
 
 
 def _orders() -> dict[str, Order]:
-    return dict.fromkeys(PANES, Order()) | {"requests": Order(2, greatest_first=True)}
+    greatest_first = {"requests": Order(AGE, True), "queues": Order(OLDEST_WAIT, True)}
+    return dict.fromkeys(PANES, Order()) | greatest_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +198,8 @@ def layout(snapshot: Snapshot, look: Look, width: int, height: int, *, color: bo
     elif status is None:
         lines += ["", *wrap(plain(snapshot.trouble), width), "", "trying again"]
     else:
-        lines += _queues(status["queues"], max(1, (height - FIXED) // 4), width, color)
+        if look.pane != "queues":
+            lines += _queues(status["queues"], max(1, (height - FIXED) // 4), width, color)
         lines += _pane(snapshot.rows, look, width, height - len(lines) - 1, color)
     keys = KEYS.format(next=_next(look.pane), pause="go on" if look.paused else "pause")
     above = [*lines, *[""] * height][: height - 1]
@@ -206,12 +213,18 @@ def _first(snapshot: Snapshot, look: Look, width: int) -> str:
 
 
 def _queues(rows: Sequence[Row], most: int, width: int, color: bool) -> list[str]:
-    """The table of the first `most` queues, and what is to be said of each."""
-    shown = rows[:most]
+    """The table of the `most` queues that are worst off, and what is to be said of each."""
+    shown = sorted(rows, key=_trouble, reverse=True)[:most]
     lines = ["", *table(QUEUES, shown, width, color).splitlines()]
     if len(rows) > most:
         lines.append(f"and {len(rows) - most} more")
     return [*lines, *(fit(sentence, width).rstrip() for sentence in saturations(shown))]
+
+
+def _trouble(row: Row) -> tuple[Level, float]:
+    """How bad it is with a queue: whether it runs and needs no more workers, then how long its oldest request waits."""
+    problems = find_problems(row, Limits(min_workers=0))  # one that nobody uses may have none
+    return max((level for level, _ in problems), default=Level.OK), row["oldest_wait_s"] or 0.0
 
 
 def _pane(rows: Sequence[Row], look: Look, width: int, height: int, color: bool) -> list[str]:

@@ -8,21 +8,21 @@ run or does not answer. WARNING: a queue is paused, drained or stopping, or zqd'
 for want of permission or sense. What is wrong is said before the bar, the numbers behind it, with the limits in the plugins' notation
 (`;;1:` is "critical below 1", `;;100` "critical above 100"); with several queues each number is `QUEUE.NAME`.
 
-Knows the rows of `status`. Called by `zqd.ctl.local`.
+Knows the rows of `status`. Called by `zqd.ctl.local`, by `program` where the command line makes no sense, and by `board`, which
+shows the worst queues first.
 """
 
 from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from zqd.control.inquiries import by_name
 from zqd.ctl.connection import ControlError, ExitStatus
 from zqd.ctl.local import Session
-from zqd.ctl.tables import duration, plain
-
-Row = Mapping[str, Any]
+from zqd.ctl.tables import Row, duration, plain
 
 
 class Level(enum.IntEnum):
@@ -59,10 +59,22 @@ class Verdict(NamedTuple):
 
 def run(session: Session, args: dict[str, Any]) -> int:
     """Print the verdict; its level is the exit status, also where zqd cannot be asked."""
+    limits = Limits(args["max_wait"], args["min_workers"], args["min_idle"], args["max_queued"])
     try:
-        verdict = judge(session.ask("status"), args["queue"], _limits(args))
+        verdict = judge(session.ask("status"), args["queue"], limits)
     except ControlError as error:
-        verdict = _unanswered(error)
+        return unanswered(session, error)
+    return _print(session, verdict)
+
+
+def unanswered(session: Session, error: ControlError) -> int:
+    """Print the verdict where there is no answer. If that is for want of permission or sense, zqd may still be well."""
+    ours = error.status in {ExitStatus.NO_PERMISSION, ExitStatus.USAGE}
+    level = Level.UNKNOWN if ours else Level.CRITICAL
+    return _print(session, Verdict(level, error.sentence, [(level, error.sentence)], []))
+
+
+def _print(session: Session, verdict: Verdict) -> int:
     if session.json:
         session.write(json.dumps(_as_object(verdict), indent=2) + "\n")
     else:
@@ -72,13 +84,14 @@ def run(session: Session, args: dict[str, Any]) -> int:
 
 def judge(status: Row, queue: str | None, limits: Limits) -> Verdict:
     """Hold every queue, or the one of this name, to the limits. Raises `ControlError` where there is no such queue."""
-    rows: list[Row] = status["queues"]
-    chosen = [row for row in rows if queue in {None, row["name"]}]
+    queues = by_name(status["queues"])
+    chosen = [row for name, row in queues.items() if queue in {None, name}]
     if not chosen:
-        names = ", ".join(row["name"] for row in rows)
-        raise ControlError(ExitStatus.USAGE, f"no queue is named {queue!r}; there is {names}")
+        raise ControlError(ExitStatus.USAGE, f"no queue is named {queue!r}; there is {', '.join(queues)}")
     problems = [
-        (level, f"queue {row['name']}: {text}") for row in chosen for level, text in _problems(row, limits)
+        (level, f"queue {row['name']}: {text}")
+        for row in chosen
+        for level, text in find_problems(row, limits)
     ]
     if status["state"] != "running":
         problems.insert(0, (Level.WARNING, f"zqd is {status['state']}"))
@@ -88,7 +101,8 @@ def judge(status: Row, queue: str | None, limits: Limits) -> Verdict:
     return Verdict(level, sentence, problems, _numbers(chosen, limits))
 
 
-def _problems(row: Row, limits: Limits) -> Iterator[tuple[Level, str]]:
+def find_problems(row: Row, limits: Limits) -> Iterator[tuple[Level, str]]:
+    """What is wrong with one queue, and how bad that is."""
     workers, idle, queued, wait = row["workers"], row["idle_workers"], row["queued"], row["oldest_wait_s"]
     if workers < limits.min_workers:
         yield Level.CRITICAL, f"{_count(workers)}, fewer than {limits.min_workers}"
@@ -145,28 +159,6 @@ def _below(limit: int | None) -> str:
 
 def _above(limit: float | None) -> str:
     return "" if limit is None else f";;{limit:g}"
-
-
-def _limits(args: Mapping[str, Any]) -> Limits:
-    """What the command line asks for. Raises `ControlError`."""
-    max_wait = args["max_wait"]
-    if max_wait is not None:
-        from zqd.config.values import parse_duration  # as slow to import as all the rest
-
-        try:
-            max_wait = parse_duration(max_wait)
-        except ValueError as fault:
-            sentence = f'--max-wait: {fault}; expected a duration such as "500ms" or "5s"'
-            raise ControlError(ExitStatus.USAGE, sentence) from None
-    min_workers = args["min_workers"]
-    return Limits(max_wait, 1 if min_workers is None else min_workers, args["min_idle"], args["max_queued"])
-
-
-def _unanswered(error: ControlError) -> Verdict:
-    """There is no answer. If that is for want of permission or sense, zqd may still be well."""
-    ours = error.status in {ExitStatus.NO_PERMISSION, ExitStatus.USAGE}
-    level = Level.UNKNOWN if ours else Level.CRITICAL
-    return Verdict(level, error.sentence, [(level, error.sentence)], [])
 
 
 def _as_object(verdict: Verdict) -> dict[str, Any]:

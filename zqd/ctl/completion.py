@@ -41,7 +41,7 @@ VALUES = {
     "key": Values(asked=(("config", "key"),)),
     "level": Values(LOG_LEVELS),
     "topic": Values(tuple(EVENTS)),
-    "textfile": Values(files=True),
+    **dict.fromkeys(("textfile", "server_key", "curve_secret", "directory"), Values(files=True)),
 }
 """By the name of an argument, whichever command has it."""
 

@@ -6,6 +6,8 @@ Events that come faster than they can be printed are missed, and zqd says how ma
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +25,10 @@ Sub = zmq.Socket[bytes]
 
 
 def run(session: Session, args: dict[str, Any]) -> int:
-    """Print events until there have been `count`, or for ever. Raises `ControlError` when there is nothing to subscribe to."""
+    """Print events until there have been `count`, or for --timeout, or for ever.
+
+    Raises `ControlError` when there is nothing to subscribe to, and when the time is over before there have been `count`.
+    """
     path = _find(session)
     context = zmq.Context[Sub](1)
     try:
@@ -63,11 +68,15 @@ def _follow(session: Session, events: Sub, connection: Sub, count: int | None) -
     poller = zmq.Poller()
     poller.register(events, zmq.POLLIN)
     poller.register(connection, zmq.POLLIN)
+    limit = session.given_timeout
+    end = time.monotonic() + limit if limit else None
     left = count
     away = False
     while left != 0:
-        ready = dict(poller.poll())
-        if events in ready:  # before the news that its sender is gone
+        patience = None if end is None else max(0, math.ceil((end - time.monotonic()) * 1000))
+        ready = dict(poller.poll(patience))
+        # Before the news that its sender is gone, and after the news that it is back.
+        if events in ready and not (away and connection in ready):
             session.write(_text(events.recv_multipart(), session))
             left = left and left - 1
         elif connection in ready:
@@ -75,6 +84,11 @@ def _follow(session: Session, events: Sub, connection: Sub, count: int | None) -
             if gone != away:
                 complain("zqd has gone away: waiting for it to come back" if gone else "zqd is back")
             away = gone
+        if end is not None and time.monotonic() >= end:
+            if left:
+                sentence = f"there were {(count or 0) - left} of {count} events within {limit:g} s"
+                raise ControlError(ExitStatus.ERROR, sentence)
+            return
 
 
 def _text(frames: Sequence[bytes], session: Session) -> str:

@@ -34,19 +34,24 @@ DEFAULT_TIMEOUT = 5.0
 MANY = 10**9
 """More than anybody can mean by a number of things."""
 
+MOST_SECONDS = 1_000_000
+"""Nor by a time to wait."""
+
 
 class Session:
     """What the common options say: whom to ask, for how long, and how to print the answers."""
 
-    __slots__ = ("control", "json", "timeout")
+    __slots__ = ("control", "given_timeout", "json", "timeout")
 
     def __init__(
-        self, control: str | None = None, *, json: bool = False, timeout: float = DEFAULT_TIMEOUT
+        self, control: str | None = None, *, json: bool = False, timeout: float | None = None
     ) -> None:
         self.control = control
         """The endpoint of --control; None: the first control socket that is found."""
         self.json = json
-        self.timeout = timeout
+        self.given_timeout = timeout
+        """What --timeout says; None where it is not given."""
+        self.timeout = DEFAULT_TIMEOUT if timeout is None else timeout
         """Seconds to wait for an answer, 0 for as long as it takes."""
 
     def ask(self, command: str, /, **args: object) -> Any:
@@ -98,12 +103,29 @@ def terminal_width() -> int | None:
 # The table ------------------------------------------------------------------------------------------------------------
 
 
-def interval(text: str) -> float:
-    """Seconds between two looks, from the command line: at least 0.1."""
-    seconds = float(text)
-    if not 0.1 <= seconds <= 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0.1 and 1000000 seconds")
-    return seconds
+def duration(least: float) -> Callable[[str], float]:
+    """The type of an option that is a number of seconds, or a duration as the configuration has it (`500ms`)."""
+
+    def parse(text: str) -> float:
+        try:
+            seconds = float(text)
+        except ValueError:
+            from zqd.config.values import parse_duration  # as slow to import as all the rest
+
+            try:
+                seconds = parse_duration(text)
+            except ValueError as fault:
+                sentence = f'{fault}; expected a duration such as "500ms" or "5s"'
+                raise argparse.ArgumentTypeError(sentence) from None
+        if not least <= seconds <= MOST_SECONDS:
+            raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and {MOST_SECONDS} seconds")
+        return seconds
+
+    return parse
+
+
+interval = duration(0.1)
+"""The type of an option for the time between two looks."""
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -199,12 +221,16 @@ LOCAL: dict[str, Local] = {
             "Tell whether all is well, as a monitoring system's plugin does.",
             (
                 Option(
-                    "max_wait", "the oldest request may have waited so long (500ms, 3s)", metavar="DURATION"
+                    "max_wait",
+                    "the oldest request may have waited so long (500ms, 3s)",
+                    duration(0),
+                    metavar="DURATION",
                 ),
                 Option(
                     "min_workers",
                     "so many workers must be connected (default 1)",
                     whole(0, MANY),
+                    1,
                     metavar="N",
                 ),
                 Option("max_queued", "so many requests may wait", whole(0, MANY), metavar="N"),

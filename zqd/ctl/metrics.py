@@ -14,11 +14,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from zqd.control.inquiries import by_name
 from zqd.ctl.connection import ControlError, ExitStatus
 from zqd.ctl.local import Session
+from zqd.ctl.tables import Row
 
 try:
     from prometheus_client import exposition
@@ -35,8 +37,6 @@ except ImportError:
     raise ControlError(
         ExitStatus.ERROR, "metrics need the Python package prometheus_client (python3-prometheus-client)"
     ) from None
-
-Row = Mapping[str, Any]
 
 
 class Sort(NamedTuple):
@@ -131,7 +131,8 @@ def families(status: Row, workers: Sequence[Row]) -> Iterator[Metric]:
     for key, meaning in DESCRIPTORS.items():
         if key in status.get("descriptors", {}):
             yield GaugeMetricFamily(f"zqd_descriptors_{key}", meaning, status["descriptors"][key])
-    queues: list[Row] = status["queues"]
+    # Not the sums of those of one name: a counter must not fall when the old one has gone, other than to begin anew.
+    queues = by_name(status["queues"]).values()
     state = StateSetMetricFamily("zqd_queue_state", "What a queue is doing.", labels=("queue",))
     for row in queues:
         state.add_metric((row["name"],), {name: name == row["state"] for name in (*STATES, row["state"])})

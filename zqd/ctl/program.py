@@ -11,7 +11,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import zqd
 from zqd.control.commands import COMMANDS, TIMEOUT, Argument, Command
@@ -24,6 +24,7 @@ from zqd.ctl.local import (
     Option,
     Session,
     complain,
+    duration,
     interval,
     terminal_width,
     whole,
@@ -48,6 +49,11 @@ class HelpFormatter(argparse.HelpFormatter):
 class Parser(argparse.ArgumentParser):
     """One whose messages may get lost: the exit status says it too. Newer versions of argparse are like that."""
 
+    def error(self, message: str) -> NoReturn:
+        """Raise `ControlError`, which is told as all others are, below the usage."""
+        self.print_usage(sys.stderr)
+        raise ControlError(ExitStatus.USAGE, message)
+
     def _print_message(self, message: str, file: Any = None) -> None:
         with contextlib.suppress(OSError):
             super()._print_message(message, file)
@@ -56,9 +62,9 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `zqctl` with `argv` (without the program's name) and return its exit status."""
     hold_standard_descriptors()
+    words = sys.argv[1:] if argv is None else argv
     try:
-        options = build_parser().parse_args(argv)
-        return _call(options)
+        return _run(words)
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
     except BrokenPipeError:
@@ -66,14 +72,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ControlError as error:
         complain(error.sentence)
         return error.status
-    except SystemExit as ending:
-        # To a monitoring system 2 is CRITICAL; a plugin that is called wrongly is UNKNOWN.
-        words = sys.argv[1:] if argv is None else argv
-        if ending.code == ExitStatus.USAGE and "check" in words:
-            return 3
-        raise
-    finally:  # argparse ends by SystemExit
+    finally:  # --help and --version end by SystemExit
         see_out()
+
+
+def _run(words: Sequence[str]) -> int:
+    try:
+        options = build_parser().parse_args(words)
+    except ControlError as misuse:
+        if next((word for word in words if word in COMMANDS or word in LOCAL), None) != "check":
+            raise
+        # A monitoring system reads standard output alone, and takes status 2 for CRITICAL.
+        from zqd.ctl import check
+
+        complain(misuse.sentence)
+        return check.unanswered(Session(json="--json" in words), misuse)
+    return _call(options)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -136,11 +150,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=duration(0),
         metavar="S",
         default=argparse.SUPPRESS,
-        help=f"seconds to wait for the answer, 0 for as long as it takes (default {DEFAULT_TIMEOUT:g},"
-        " or 0 for a command that waits)",
+        help=f"seconds (or 500ms, 2m) to wait for the answer, 0 for as long as it takes (default {DEFAULT_TIMEOUT:g},"
+        " or 0 for a command that waits); of events, when to end",
     )
 
 
@@ -188,18 +202,9 @@ def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
         )
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds <= 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1000000 seconds")
-    return seconds
-
-
 def _call(options: argparse.Namespace) -> int:
     row: Command | Local = options.row
-    session = Session(options.control, json=options.json)
-    if options.timeout is not None:
-        session.timeout = options.timeout
+    session = Session(options.control, json=options.json, timeout=options.timeout)
     given = {argument.name: getattr(options, argument.name) for argument in row.arguments}
     if isinstance(row, Local):
         return row.run(session, given)

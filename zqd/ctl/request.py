@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from zqd.control.inquiries import by_name
 from zqd.ctl.connection import ControlError, ExitStatus, probe
 from zqd.ctl.local import Session
 from zqd.endpoints import MAX_PATH
@@ -83,13 +84,13 @@ def _asked(session: Session, queue: str | None, endpoint: str | None) -> str:
                 ExitStatus.USAGE, "--queue and --endpoint name the same thing: give one of them"
             )
         return endpoint
-    rows = session.ask("queues", **({} if queue is None else {"queue": queue}))
-    if len(rows) > 1:
-        names = ", ".join(row["name"] for row in rows)
-        raise ControlError(ExitStatus.USAGE, f"which queue? --queue is one of {names}")
-    if not rows[0]["frontend"]:
-        raise ControlError(ExitStatus.ERROR, f"queue {rows[0]['name']} has no frontend: it is stopping")
-    chosen: str = rows[0]["frontend"][0]
+    queues = by_name(session.ask("queues", **({} if queue is None else {"queue": queue})))
+    if len(queues) > 1:
+        raise ControlError(ExitStatus.USAGE, f"which queue? --queue is one of {', '.join(queues)}")
+    (row,) = queues.values()
+    if not row["frontend"]:
+        raise ControlError(ExitStatus.ERROR, f"queue {row['name']} has no frontend: it is stopping")
+    chosen: str = row["frontend"][0]
     return chosen.replace("tcp://0.0.0.0:", "tcp://127.0.0.1:").replace("tcp://[::]:", "tcp://[::1]:")
 
 
@@ -132,8 +133,11 @@ class Keys(NamedTuple):
             if mine is not None:
                 raise ControlError(ExitStatus.USAGE, "--curve-secret needs --server-key, the key of zqd")
             return Keys()
-        from zqd.keys import load_public, load_secret, z85_encode
+        from zqd.keys import load_public, load_secret, looks_like_key, z85_encode
 
+        if mine is not None and looks_like_key(mine) and not os.path.exists(mine):
+            sentence = "--curve-secret: it is a key itself and not the file that has it; expected the path of a .key_secret certificate"
+            raise ControlError(ExitStatus.USAGE, sentence)
         try:
             theirs = z85_encode(load_public(server)).encode()
             if mine is None:

@@ -82,6 +82,8 @@ def _terminal() -> blessed.Terminal:
             os.environ["NO_COLOR"] = colorless
     if terminal is None or not terminal.move_xy(0, 0):
         raise ControlError(ExitStatus.USAGE, f"top cannot draw on a terminal of TERM={kind}")
+    # Anything can be pasted. A strict decoder raises, and keeps the bytes that it could not decode for the next key.
+    terminal._keyboard_decoder.errors = "replace"
     return terminal
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from zqd.control.inquiries import REQUESTS_SHOWN
+from zqd.control.inquiries import ENDING, REQUESTS_SHOWN
 from zqd.ctl.tables import Column, Paper, Row, duration, latency, percent, plain, rate, size, table
 
 QUEUE = Column("QUEUE", "name")
@@ -34,12 +34,15 @@ SINCE_START = (
     Column("REPLIED", "replied"),
     Column("FAILED", "failed"),
     Column("DROPPED", "dropped"),
-    Column("RETRIED", "retried"),
-    Column("ORPHANED", "orphaned"),
-    Column("LATE", "late"),
-    Column("MALFORMED", "malformed"),
-    Column("REFUSED", "refused"),
 )
+WENT_WRONG = (
+    Column("RETRIED", "retried", optional=True),
+    Column("ORPHANED", "orphaned", optional=True),
+    Column("LATE", "late", optional=True),
+    Column("MALFORMED", "malformed", optional=True),
+    Column("REFUSED", "refused", optional=True),
+)
+"""Counted since the start as well, and shown where it has happened."""
 LATENCIES = (
     QUEUE,
     *(
@@ -123,8 +126,12 @@ def heading(status: Row) -> str:
 
 
 def saturations(queues: Sequence[Row]) -> list[str]:
-    """A sentence for each queue that has one."""
-    return [f"{plain(row['name'])}: {plain(row['saturation'])}" for row in queues if row.get("saturation")]
+    """A sentence for each queue that has one. What is ending may have a successor of its name."""
+    return [
+        f"{plain(row['name'])}{' (stopping)' if row['state'] in ENDING else ''}: {plain(row['saturation'])}"
+        for row in queues
+        if row.get("saturation")
+    ]
 
 
 def _status(result: Any, args: Row, paper: Paper) -> str:  # noqa: ARG001 - every view has this form
@@ -138,15 +145,16 @@ def _status(result: Any, args: Row, paper: Paper) -> str:  # noqa: ARG001 - ever
             f" {plain(descriptors['reserve'])} kept for the rest"
         )
     first = "".join(f"{line}\n" for line in lines)
-    return "\n".join([first, *_queue_tables((NOW, SINCE_START, LATENCIES), result["queues"], paper)])
+    return "\n".join([first, *_queue_tables((NOW,), result["queues"], paper)])
 
 
 def _queues(result: Any, args: Row, paper: Paper) -> str:  # noqa: ARG001
-    return "\n".join(_queue_tables((ENDPOINTS, NOW, SINCE_START, LATENCIES), result, paper))
+    return "\n".join(_queue_tables((ENDPOINTS, NOW), result, paper))
 
 
-def _queue_tables(tables: Sequence[Sequence[Column]], queues: Sequence[Row], paper: Paper) -> list[str]:
+def _queue_tables(first: Sequence[Sequence[Column]], queues: Sequence[Row], paper: Paper) -> list[str]:
     """Tables with a row a queue, and a sentence for each queue that has one."""
+    tables = (*first, (*SINCE_START, *_known(WENT_WRONG, queues)), LATENCIES)
     sentences = "".join(f"{sentence}\n" for sentence in saturations(queues))
     return [*(table(columns, queues, *paper) for columns in tables), *([sentences] if sentences else [])]
 
@@ -162,8 +170,8 @@ def _clients(result: Any, args: Row, paper: Paper) -> str:
 
 
 def _known(columns: Iterable[Column], rows: Sequence[Row]) -> list[Column]:
-    """Those of which some row has something to say."""
-    return [column for column in columns if any(column.value(row) not in (None, "") for row in rows)]
+    """Those of which some row has something to say: nothing and none are not worth a column."""
+    return [column for column in columns if any(column.value(row) for row in rows)]
 
 
 def _requests(result: Any, args: Row, paper: Paper) -> str:

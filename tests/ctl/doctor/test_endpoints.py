@@ -141,7 +141,7 @@ def test_a_port_is_open_to_who_reaches_it(side: str, host: str, mechanism: str |
     finding = endpoints.tcp_exposure(side, "jobs", TcpEndpoint(host, 1), mechanism)
     assert finding.level == level
     if level == "warn":
-        assert f"ipc:///run/zqd/jobs-{side}.sock" in finding.advice
+        assert f"ipc:///run/zqd/queues/jobs-{side}.sock" in finding.advice
 
 
 @pytest.mark.parametrize(

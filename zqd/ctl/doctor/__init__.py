@@ -18,15 +18,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zqd.control.inquiries import by_name
 from zqd.ctl import connection
 from zqd.ctl.connection import ControlError, ExitStatus
 from zqd.ctl.doctor import endpoints, machine, service, sockets
-from zqd.ctl.doctor.finding import Finding, Level
+from zqd.ctl.doctor.finding import Finding, Level, skip
 from zqd.ctl.local import DEFAULT_TIMEOUT, Session
+from zqd.ctl.tables import Row
 from zqd.endpoints import parse
 from zqd.rundir import beside
-
-Row = Mapping[str, Any]
 
 
 def run(session: Session, args: dict[str, Any]) -> int:
@@ -45,7 +45,7 @@ def examine(session: Session, queue: str | None, body: str | None) -> Iterator[F
     """Every check; of the queues only `queue`, if one is named. Raises `ControlError` where the command line makes no sense."""
     timeout = session.timeout or DEFAULT_TIMEOUT
     status, workers, trouble = _ask(session)
-    chosen = _chosen(status["queues"] if status else (), queue, probing=body is not None)
+    chosen = _chosen(by_name(status["queues"]) if status else {}, queue, probing=body is not None)
     if trouble is not None:
         yield sockets.answer(trouble)
     if trouble is None or trouble.status != ExitStatus.NOT_RUNNING:
@@ -58,7 +58,9 @@ def examine(session: Session, queue: str | None, body: str | None) -> Iterator[F
         for side in endpoints.SIDES:
             for text in row[side]:
                 yield from endpoints.examine(side, row["name"], parse(text), timeout)
-        if body is not None:
+        if body is not None and not row["frontend"]:
+            yield skip(f"probe of queue {row['name']}", "it has no frontend any more")
+        elif body is not None:
             yield endpoints.probe(row["name"], parse(row["frontend"][0]), os.fsencode(body), timeout)
 
 
@@ -72,11 +74,11 @@ def _ask(session: Session) -> tuple[Row | None, Sequence[Row], ControlError | No
         return None, (), error
 
 
-def _chosen(rows: Sequence[Row], queue: str | None, *, probing: bool) -> Sequence[Row]:
+def _chosen(queues: Mapping[str, Row], queue: str | None, *, probing: bool) -> Sequence[Row]:
     """The queues to look at. A request goes only to one that is named, or the only one: it is real work for somebody."""
-    chosen = [row for row in rows if queue in {None, row["name"]}]
-    names = ", ".join(row["name"] for row in rows)
-    if rows and not chosen:
+    chosen = [row for name, row in queues.items() if queue in {None, name}]
+    names = ", ".join(queues)
+    if queues and not chosen:
         raise ControlError(ExitStatus.USAGE, f"no queue is named {queue!r}; there is {names}")
     if probing and len(chosen) > 1:
         raise ControlError(

@@ -174,7 +174,8 @@ def tcp_exposure(side: str, queue: str, endpoint: TcpEndpoint, mechanism: str | 
         return ok(about, text)
     own = f'queues.{queue}.{side} = ["{_ipc_example(side, queue)}"] with socket_mode = "0660"'
     units = f"with zqd-{side}.socket use {EXAMPLES}/zqd-{side}.socket.d/unix-only.conf"
-    return warn(about, text, f"set {own} and a socket_group in a file of {DROP_IN}; {units}")
+    bound = f"(under systemd with {EXAMPLES}/zqd.service.d/bind-ports.conf)"
+    return warn(about, text, f"set {own} and a socket_group in a file of {DROP_IN} {bound}; {units}")
 
 
 def ipc_exposure(side: str, queue: str, endpoint: IpcEndpoint, mechanism: str | None, file: File) -> Finding:
@@ -206,7 +207,7 @@ def _ipc_exposure(side: str, queue: str, endpoint: IpcEndpoint, mechanism: str |
 
 
 def _ipc_example(side: str, queue: str) -> str:
-    return f"ipc:///run/zqd/{queue}-{side}.sock"
+    return f"ipc:///run/zqd/queues/{queue}-{side}.sock"
 
 
 # How does a request fare? ---------------------------------------------------------------------------------------------

@@ -9,12 +9,11 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import zqd
 from zqd.ctl.doctor.finding import Finding, ok, skip, warn
-
-Row = Mapping[str, Any]
+from zqd.ctl.tables import Row
 
 NEARLY = 0.8
 """The share of its descriptors that zqd had better not use."""
