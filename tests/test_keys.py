@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,16 @@ from hypothesis import strategies as st
 
 from zqd.errors import ConfigError, UnavailableError, UsageError
 from zqd.keys import (
-    Authorized,
-    Entry,
     KeyPair,
     load_authorized,
+    load_public,
     load_secret,
     locate,
+    looks_like_key,
     write_pair,
     z85_decode,
     z85_encode,
 )
-from zqd.zmtp.handshake import NotAuthorizedError
 
 # The pair of zmq_curve(7), "TEST KEY VALUES".
 PUBLIC = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"
@@ -78,6 +76,48 @@ def test_what_is_no_z85_is_refused(text: str) -> None:
     assert text not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        SECRET,
+        SECRET[1:],
+        SECRET + "x",
+        f'"{SECRET}"',
+        f" '{SECRET}'\n",
+        SECRET.replace("c", "/"),
+        "/" + SECRET[1:],
+    ],
+)
+def test_a_key_is_known_for_one(text: str) -> None:
+    """Give or take a character, quoted or not, with a slash in it or not."""
+    assert looks_like_key(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "zqd.key_secret",
+        "/etc/zqd/keys/zqd.key_secret",
+        "/srv/keys/Broker-7.of-rack-12.example.org",
+        "broker-7.rack-12.frankfurt.de.example.org",
+        "/srv/the keys (of ours)/broker.key_secret",
+        SECRET[:-2],
+        SECRET + "xy",
+    ],
+)
+def test_a_file_is_not_taken_for_a_key(text: str) -> None:
+    """Not even one whose name is as long as a key."""
+    assert not looks_like_key(text)
+
+
+def test_a_public_key_that_is_cut_short() -> None:
+    """Is not taken for the name of a file, nor repeated: it may be a secret one."""
+    assert problem(load_public, SECRET[1:]) == (
+        "the key is 39 characters long, where a key has 40; expected one, or the path of a certificate"
+    )
+
+
 # Our own pair
 
 
@@ -117,13 +157,24 @@ def test_a_credential_is_read_by_its_name(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_credentials_name_without_credentials_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says what a path would look like."""
+    """It says what a path would look like, and how to have the credentials of the service."""
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     assert problem(load_secret, "broker.key_secret") == (
-        'broker.key_secret: there are no credentials; expected a path, such as "/etc/zqd/broker.key_secret"'
+        'broker.key_secret: there are no credentials; expected a path, such as "/etc/zqd/broker.key_secret"; to check '
+        "by hand what a service is given: CREDENTIALS_DIRECTORY=/run/credentials/zqd.service zqd --check-config"
     )
     with pytest.raises(ConfigError):
         locate("broker.key_secret")
+
+
+def test_a_credential_is_read_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the same file; what only lies below the directory is none."""
+    path = private(tmp_path / "broker", SECRET)
+    os.chmod(path, 0o440)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", f"{tmp_path}/")
+    assert z85_encode(load_secret(path).public) == PUBLIC
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path.parent))
+    assert "can be read by others" in problem(load_secret, path)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o620, 0o602, 0o610])
@@ -203,171 +254,6 @@ def test_a_pair_does_not_show_its_secret() -> None:
     assert repr(KeyPair(z85_decode(PUBLIC), z85_decode(SECRET))) == f"<KeyPair {PUBLIC}>"
 
 
-# Who may enter
-
-
-def names(authorized: Authorized) -> dict[str, str]:
-    """Name by key in Z85."""
-    return {z85_encode(key): entry.name for key, entry in authorized.entries.items()}
-
-
-def test_a_list_of_keys_is_read(tmp_path: Path) -> None:
-    """One a line; comments, empty lines and spaces do not matter, and two keys may have one name."""
-    path = private(
-        tmp_path / "clients",
-        f"# who may ask\n\n  {PUBLIC}   alice\r\n{OTHER}\talice 2999-01-31\n#{OTHER} x\n{'#' * 40} y\n",
-    )
-    authorized = load_authorized(path)
-    assert names(authorized) == {PUBLIC: "alice", OTHER: "alice"}
-    assert authorized.entries[z85_decode(PUBLIC)] == Entry("alice", None, f"{path}: line 3")
-    assert authorized.entries[z85_decode(OTHER)].expires == datetime(2999, 1, 31, tzinfo=UTC).timestamp()
-
-
-def test_a_directory_of_certificates_is_read(tmp_path: Path) -> None:
-    """Their names are the keys' names; what is no public certificate is passed over."""
-    private(tmp_path / "alice.key", CERTIFICATE)
-    private(
-        tmp_path / "bob.key",
-        f"metadata\n    expires = 2999-01-31T12:00:00Z\ncurve\n    public-key = '{OTHER}'\n",
-    )
-    private(tmp_path / "bob.key_secret", "nonsense")
-    private(tmp_path / ".hidden.key", "nonsense")
-    private(tmp_path / "README", "nonsense")
-    tmp_path.chmod(0o755)
-    authorized = load_authorized(str(tmp_path))
-    assert names(authorized) == {PUBLIC: "alice", OTHER: "bob"}
-    assert authorized.entries[z85_decode(OTHER)].expires == datetime(2999, 1, 31, 12, tzinfo=UTC).timestamp()
-
-
-def test_an_empty_list_lets_nobody_in(tmp_path: Path) -> None:
-    """As does none."""
-    for authorized in (load_authorized(private(tmp_path / "none", "# nobody\n")), load_authorized(None)):
-        with pytest.raises(NotAuthorizedError, match="is not authorized"):
-            authorized.admit(z85_decode(PUBLIC))
-
-
-def test_a_credential_may_hold_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its name."""
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    private(tmp_path / "clients", f"{PUBLIC} alice\n")
-    assert names(load_authorized("clients")) == {PUBLIC: "alice"}
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        (PUBLIC, "no name; expected KEY NAME [EXPIRY]"),
-        (f"{PUBLIC} alice 2027-01-31 12:00", "too many words; expected KEY NAME [EXPIRY]"),
-        (
-            f"{PUBLIC[:-1]} alice",
-            "the key is 39 characters long, where a key has 40; expected the public half of a pair",
-        ),
-        (f"{PUBLIC[:-1]}~ alice", "the key is not Z85 (RFC 32); expected the public half of a pair"),
-        (
-            f"{PUBLIC} -x",
-            "'-x' is not a name; expected up to 64 letters, digits and ._@:+-, the first one a letter or a digit",
-        ),
-        (
-            f"{PUBLIC} \u00e9ve",
-            "'\\xe9ve' is not a name; expected up to 64 letters, digits and ._@:+-, the first one a letter or a digit",
-        ),
-        (
-            f"{PUBLIC} alice soon",
-            "'soon' is not an expiry; expected a day or a time in UTC, such as 2027-01-31 or 2027-01-31T12:00:00",
-        ),
-        (f"{OTHER} bob", "the same key as in {path}: line 1; expected each key once"),
-    ],
-)
-def test_a_bad_line_is_refused(tmp_path: Path, line: str, reason: str) -> None:
-    """With its number."""
-    path = private(tmp_path / "clients", f"{OTHER} first\n{line}\n")
-    assert problem(load_authorized, path) == f"{path}: line 2: {reason.replace('{path}', path)}"
-
-
-def test_every_bad_line_is_named(tmp_path: Path) -> None:
-    """One run shows them all."""
-    path = private(tmp_path / "clients", "x y\nx y\nx\n")
-    with pytest.raises(ConfigError) as raised:
-        load_authorized(path)
-    assert [line.split(": ")[1] for line in raised.value.problems] == ["line 1", "line 2", "line 3"]
-
-
-def test_every_bad_certificate_is_named(tmp_path: Path) -> None:
-    """One run shows them all here too."""
-    tmp_path.chmod(0o755)
-    private(tmp_path / "a.key", "nothing")
-    private(tmp_path / "b b.key", CERTIFICATE)
-    private(tmp_path / "c.key", CERTIFICATE)
-    private(tmp_path / "d.key", CERTIFICATE)
-    (tmp_path / "e.key").mkdir()
-    with pytest.raises(ConfigError) as raised:
-        load_authorized(str(tmp_path))
-    assert [line.removeprefix(f"{tmp_path}/") for line in raised.value.problems] == [
-        "a.key: has no public-key; expected a certificate of `zqctl keygen`",
-        "b b.key: 'b b' is not a name; expected up to 64 letters, digits and ._@:+-, the first one a letter or a digit",
-        f"d.key: the same key as in {tmp_path}/c.key; expected each key once",
-        "e.key: is not a regular file; expected a file of keys",
-    ]
-
-
-@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
-def test_a_list_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
-    """They could let themselves in; that they can read it does no harm."""
-    path = private(tmp_path / "clients", f"{PUBLIC} alice\n")
-    os.chmod(path, mode)
-    assert problem(load_authorized, path) == (
-        f"{path}: can be written by others (mode {mode:04o}); expected `chmod go-w {path}`"
-    )
-    os.chmod(path, 0o644)
-    assert names(load_authorized(path)) == {PUBLIC: "alice"}
-
-
-def test_a_directory_that_others_can_write_is_refused(tmp_path: Path) -> None:
-    """Or a certificate in it."""
-    path = private(tmp_path / "alice.key", CERTIFICATE)
-    tmp_path.chmod(0o775)
-    assert problem(load_authorized, str(tmp_path)).startswith(f"{tmp_path}: can be written by others")
-    tmp_path.chmod(0o755)
-    os.chmod(path, 0o664)
-    assert problem(load_authorized, str(tmp_path)).startswith(f"{path}: can be written by others")
-
-
-def test_a_missing_list_is_refused(tmp_path: Path) -> None:
-    """It is not taken for an empty one."""
-    assert problem(load_authorized, f"{tmp_path}/x") == (
-        f"{tmp_path}/x: cannot be read (No such file or directory); expected a readable file"
-    )
-
-
-def test_a_key_is_admitted_until_it_expires() -> None:
-    """From that moment on it is refused, with its name and when that was."""
-    now = 1000.0
-    key = z85_decode(PUBLIC)
-    authorized = Authorized({key: Entry("alice", 1010.0, "x")}, anonymous=True, clock=lambda: now)
-    assert (authorized.admit(key), authorized.next_expiry()) == ("alice", 10.0)
-    now = 1010.0
-    with pytest.raises(NotAuthorizedError) as raised:
-        authorized.admit(key)
-    assert str(raised.value) == f"key {PUBLIC} (alice) has expired at 1970-01-01T00:16:50Z"
-    assert authorized.next_expiry() is None
-
-
-def test_an_unknown_key_is_refused_by_its_z85() -> None:
-    """So that it can be put on the list from the log."""
-    with pytest.raises(NotAuthorizedError) as raised:
-        Authorized({}).admit(z85_decode(OTHER))
-    assert (str(raised.value), raised.value.told) == (f"key {OTHER} is not authorized", "400")
-
-
-def test_any_key_may_be_admitted() -> None:
-    """With the name that they share, where they have none of their own."""
-    authorized = Authorized({z85_decode(PUBLIC): Entry("alice", None, "x")}, anonymous=True)
-    assert (authorized.admit(z85_decode(PUBLIC)), authorized.admit(z85_decode(OTHER))) == (
-        "alice",
-        "anonymous",
-    )
-
-
 # New pairs
 
 
@@ -394,7 +280,7 @@ def test_a_new_pair_can_be_read_by_us(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     public_path, secret_path, public = write_pair(tmp_path, "broker")
     assert z85_encode(load_secret(str(secret_path)).public) == public
-    assert names(load_authorized(str(tmp_path))) == {public: "broker"}
+    assert load_authorized(str(tmp_path)).admit(z85_decode(public)) == "broker"
     assert write_pair(tmp_path, "other")[2] != public
     public_path.unlink()
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import string
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -30,11 +31,13 @@ ANONYMOUS = "anonymous"
 _LARGEST = 4 << 20  # bytes of one file; more is not a list of keys but a wrong path (/dev/zero)
 _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _VALUES = {character: value for value, character in enumerate(_Z85)}
+_PLAIN = {*string.ascii_letters, *string.digits, *".-@/"}  # what names and paths are made of
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+-]{0,63}")
 _NAME_RULE = "up to 64 letters, digits and ._@:+-, the first one a letter or a digit"
 _NOT_WRITTEN = (0o022, "chmod go-w")  # mode bits that are refused, and what mends it
 _EXPIRY_RULE = "a day or a time in UTC, such as 2027-01-31 or 2027-01-31T12:00:00"
 _PROPERTY = re.compile(r"\s*([a-z-]+)\s*=\s*(.*?)\s*")
+_MISSPELT = re.compile(r"\s*(?!expires\s*=)([^\s#=:]*(?i:expir)[^\s=:]*)")
 
 _SECRET_HEAD = "# CURVE certificate: SECRET half. Nobody but its owner may read this file (zmq_curve(7)).\n"  # noqa: S105 - its first line
 _PUBLIC_HEAD = "# CURVE certificate: public half, to be given to the other side (zmq_curve(7)).\n"
@@ -74,12 +77,14 @@ def _key(text: str) -> bytes:
     return z85_decode(text)
 
 
-def is_key(text: str) -> bool:
-    """Whether `text` is a key itself, and not the name of a file: then nobody may repeat it."""
-    try:
-        return bool(_key(text)) and not Path(text).exists()
-    except ValueError:
-        return False
+def looks_like_key(text: str) -> bool:
+    """Whether `text` is a key itself, give or take a character, where a file is meant: then nobody may repeat it.
+
+    Quotes round it do not hide it. Keys have characters that names of files hardly have: of 20,000 one has none.
+    """
+    text = text.strip(" \t\r\n\"'")
+    odd = _VALUES.keys() - _PLAIN
+    return abs(len(text) - Z85_SIZE) <= 1 and _VALUES.keys() >= set(text) and not odd.isdisjoint(text)
 
 
 # Our own pair
@@ -107,7 +112,7 @@ def load_secret(name: str) -> KeyPair:
 
     path = locate(name)
     # A credential's directory keeps others out, and its mode may be that of an access control list.
-    text = _read(path, 0 if _is_credential(name) else 0o077, "chmod 600")
+    text = _read(path, 0 if path.parent == _credentials() else 0o077, "chmod 600")
     bare = len(text.split()) == 1
     properties = {} if bare else _properties(text)
     secret_text = text.strip() if bare else properties.get("secret-key")
@@ -127,9 +132,10 @@ def load_public(text: str) -> bytes:
     """Another's public key: 40 characters of Z85, or the path of a certificate. ConfigError where it cannot be had."""
     try:
         return _key(text)
-    except ValueError:
-        pass  # no key: a file, then
-    path = Path(text)
+    except ValueError as error:
+        if looks_like_key(text):
+            raise ConfigError([f"the key is {error}; expected one, or the path of a certificate"]) from None
+    path = Path(text)  # no key: a file, then
     try:
         properties = _properties(_read(path, *_NOT_WRITTEN))
     except ConfigError as error:
@@ -234,10 +240,15 @@ def _listed(path: Path, problems: list[str]) -> Iterator[tuple[str, list[str]]]:
         return
     for certificate in certificates:
         try:
-            properties = _properties(_read(certificate, *_NOT_WRITTEN))
+            text = _read(certificate, *_NOT_WRITTEN)
         except ConfigError as error:
             problems += error.problems
-        else:
+            continue
+        # Who writes an expiry means one: it must not be lost because of how it is written.
+        misspelt = [match[1] for match in map(_MISSPELT.match, text.splitlines()) if match]
+        problems += [f"{certificate}: {name!a} is no property; expected expires = TIME" for name in misspelt]
+        if not misspelt:
+            properties = _properties(text)
             expiry = properties.get("expires")
             words = [properties.get("public-key", ""), certificate.stem]
             yield str(certificate), words if expiry is None else [*words, expiry]
@@ -255,6 +266,8 @@ def _entry(source: str, words: list[str]) -> tuple[bytes, Entry]:
     if not 2 <= len(words) <= 3:
         raise ValueError(f"{'no name' if len(words) == 1 else 'too many words'}; expected KEY NAME [EXPIRY]")
     key, name, *expiry = words
+    if any(looks_like_key(word) and not _NAME.fullmatch(word) for word in words[1:]):
+        raise ValueError("a key stands where another word belongs; expected KEY NAME [EXPIRY]")
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!a} is not a name; expected {_NAME_RULE}")
     return _public_key(key), Entry(name, _expiry(expiry[0]) if expiry else None, source)
@@ -272,9 +285,10 @@ def _public_key(text: str) -> bytes:
 def _expiry(text: str) -> float:
     try:
         when = datetime.fromisoformat(text)
-    except ValueError:
+        # In UTC, because the year may be another one there, which datetime does not have.
+        return when.replace(tzinfo=when.tzinfo or UTC).astimezone(UTC).timestamp()
+    except (ValueError, OverflowError):
         raise ValueError(f"{text!a} is not an expiry; expected {_EXPIRY_RULE}") from None
-    return when.replace(tzinfo=when.tzinfo or UTC).timestamp()
 
 
 # New pairs
@@ -319,18 +333,22 @@ def _write(path: Path, mode: int, text: str) -> None:
 # Files
 
 
-def _is_credential(name: str) -> bool:
-    return "/" not in name
-
-
 def locate(name: str) -> Path:
     """Where a setting's file lies; ConfigError where a credential's name stands and there are no credentials."""
-    if not _is_credential(name):
+    if "/" in name:
         return Path(name)
+    directory = _credentials()
+    if directory is None:
+        wrong = f'{name}: there are no credentials; expected a path, such as "/etc/zqd/{name}"'
+        by_hand = "CREDENTIALS_DIRECTORY=/run/credentials/zqd.service zqd --check-config"
+        raise ConfigError([f"{wrong}; to check by hand what a service is given: {by_hand}"])
+    return directory / name
+
+
+def _credentials() -> Path | None:
+    """The directory of those that systemd has given us."""
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    if not directory:
-        raise ConfigError([f'{name}: there are no credentials; expected a path, such as "/etc/zqd/{name}"'])
-    return Path(directory, name)
+    return Path(directory) if directory else None
 
 
 def _properties(text: str) -> dict[str, str]:

@@ -134,6 +134,7 @@ SAMPLES = {
     "log target": ["stderr", "/log"],
     "string": ["", "a"],
     "file with a key": ["", "a"],
+    "file or directory of keys": ["", "a"],
     "list of networks": ["", "10.0.0.0/8"],
 }
 

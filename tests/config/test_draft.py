@@ -62,6 +62,9 @@ def test_set(argument: str, path: str, value: object) -> None:
     [
         ("queues.default.max_attempts", "--set queues.default.max_attempts: no value; expected KEY=VALUE"),
         ("=5", "--set =5: no key; expected KEY=VALUE"),
+        ("queues.default.frontend_curve_secret:abc", "--set: no value; expected KEY=VALUE"),
+        ("queues.default.frontend_curve_secret ab=c", "--set: no key; expected KEY=VALUE"),
+        ("D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs", "--set: no value; expected KEY=VALUE"),
         ("", '--set "": no value; expected KEY=VALUE'),
         ("queues=5", "--set queues: is a table"),
         ("queues.default=5", "--set queues.default: is a table"),

@@ -5,6 +5,8 @@ import pytest
 from zqd.config import files
 from zqd.config.files import read_files
 
+SECRET = "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"  # noqa: S105 - of zmq_curve(7)
+
 
 @pytest.fixture
 def main(tmp_path: Path) -> Path:
@@ -111,6 +113,23 @@ def test_syntax_error(main: Path, text: str, place: str) -> None:
     problem = problem_of(main)
     assert problem.startswith(f"{main}: ")
     assert place in problem
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"curve_secret = {SECRET}",
+        f"frontend_curve_secret={SECRET[:20]}",
+        f"SECRET = {SECRET}",
+        f"key = {SECRET[1:]} # mine",
+    ],
+)
+def test_a_secret_without_quotes(main: Path, line: str) -> None:
+    """Is not repeated: everybody can read the events in which the problem is told."""
+    main.write_text(f"[queues.default]\n{line}\n")
+    problem = problem_of(main)
+    assert problem.startswith(f"{main}: line 2, column ")
+    assert problem.endswith(": not valid TOML: Invalid value; expected KEY = VALUE, strings in double quotes")
 
 
 def test_not_utf8(main: Path) -> None:

@@ -244,7 +244,7 @@ def test_no_file_was_read(no_default_file: None) -> None:
 def test_sockets_of_a_queue(load_text: Load) -> None:
     """Mode, owner and group of a queue's sockets are its own."""
     first, second = load_text(
-        JOBS + 'socket_mode = "0660"\nsocket_group = "www-data"\n[queues.default]\nsocket_mode = 0o600\n',
+        JOBS + 'socket_mode = "0660"\nsocket_group = "www-data"\n[queues.default]\nsocket_mode = "600"\n',
         "queues.default.socket_user=1000",
     ).queues
     assert (first.socket_mode, first.socket_user, first.socket_group) == (0o660, "", "www-data")

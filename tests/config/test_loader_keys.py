@@ -104,6 +104,14 @@ def test_strangers_may_not_reach_a_side_without(empty: Path, others: tuple[str, 
     assert "expected queues.default.frontend_curve_secret" in line
 
 
+@pytest.mark.parametrize("key", ["backend_curve_secret", "backend_authorized_keys"])
+@pytest.mark.parametrize("text", ["./keys", "keys/clients", "../keys"])
+def test_a_relative_path(empty: Path, key: str, text: str) -> None:
+    """It would be another one after --daemonize, whose folder is /; a name alone is that of a credential."""
+    line = problem(empty, "backend_curve_secret=s", f"{key}={text}")
+    assert "it is neither an absolute path nor a credential's name; expected the absolute path of" in line
+
+
 def test_networks(empty: Path) -> None:
     """Addresses and networks of both kinds."""
     queue = loaded(empty, "frontend_allow=10.0.0.0/8, 192.0.2.7,2001:db8::/32", "frontend_deny=10.1.0.0/16")

@@ -195,6 +195,29 @@ def test_bad_endpoint_is_named() -> None:
         values.parse_endpoint("tcp:/127.0.0.1:5559")
 
 
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("::ffff:127.0.0.1", "127.0.0.1/32"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+        ("::1", "::1/128"),
+        ("::fffe:10.0.0.1", "::fffe:a00:1/128"),
+    ],
+)
+def test_ipv4_in_ipv6(written: str, text: str) -> None:
+    """A network of IPv4 addresses that are written as IPv6 ones is that of the IPv4 ones: peers are known by these."""
+    assert values.parse_networks([written]) == (text,)
+
+
+@pytest.mark.parametrize("written", ["fe80::1%lo", "fe80::%eth0/64", "::ffff:10.0.0.1%1"])
+def test_network_with_a_zone(written: str) -> None:
+    """It would match nobody, and a deny list would let them in."""
+    with pytest.raises(ValueError, match="has a zone, and would match nobody"):
+        values.parse_networks([written])
+
+
 @pytest.mark.parametrize(("written", "text"), [("", ""), (" a b ", "a b"), ("ä", "ä")])
 def test_text(written: str, text: str) -> None:
     """A string is taken without the blanks around it."""
@@ -271,24 +294,39 @@ def test_bad_words(written: object, problem: str) -> None:
         values.parse_words(written)
 
 
+def test_every_bad_item_is_named() -> None:
+    """Of any list."""
+    with pytest.raises(ValueError, match=r"'x' is no endpoint: .*; 5 is not an endpoint"):
+        values.parse_endpoints(["x", "tcp://127.0.0.1:1", 5])
+    with pytest.raises(ValueError, match=r'"a" is not an address .*; "b" is not'):
+        values.parse_networks_text("a,10.0.0.0/8,b")
+    with pytest.raises(ValueError, match=r"^5 is not a string; true is not a string$"):
+        values.parse_words([5, "x", True])
+
+
 def test_words_without_an_end() -> None:
     """A quotation that does not end is refused."""
     with pytest.raises(ValueError, match='"\'a": No closing quotation'):
         values.parse_words_text("'a")
 
 
-@pytest.mark.parametrize("written", ["0660", "660", "0o660", " 0660 ", 0o660])
+@pytest.mark.parametrize("written", ["0660", "660", "0o660", " 0660 "])
 def test_mode(written: object) -> None:
-    """A mode is octal digits, or TOML's octal number."""
+    """A mode is octal digits."""
     assert values.parse_mode(written) == 0o660
 
 
-@pytest.mark.parametrize(
-    "written", ["", "rw-rw----", "0x1b0", "0680", "٣", "9" * 5000, True, 1.0, None, [], {}]
-)
+@pytest.mark.parametrize("written", ["", "rw-rw----", "0x1b0", "0680", "٣", "9" * 5000, 1.0, None, [], {}])
 def test_bad_mode(written: object) -> None:
     """What is no octal number is no mode."""
     with pytest.raises(ValueError, match="is not a file mode"):
+        values.parse_mode(written)
+
+
+@pytest.mark.parametrize("written", [440, 400, 0o660, 0, -1, True])
+def test_mode_without_quotes(written: object) -> None:
+    """A number is none: 440 would be 0670, which lets the group write."""
+    with pytest.raises(ValueError, match="is not a string of octal digits"):
         values.parse_mode(written)
 
 
@@ -298,6 +336,32 @@ def test_mode_round_trip(mode: int) -> None:
     text = values.format_mode(mode)
     assert len(text) == 4
     assert values.parse_mode(text) == mode
+
+
+@pytest.mark.parametrize(
+    "written", ["", "/etc/zqd/zqd.key_secret", " /a b/ä ", "zqd.key_secret", "Zqd-1@x_y.z", "/" + "a" * 39]
+)
+def test_key_file(written: str) -> None:
+    """A file of keys is an absolute path or a credential's name, or nothing."""
+    assert values.parse_key_file(written) == written.strip()
+
+
+SECRET = "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"  # noqa: S105 - of zmq_curve(7)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(SECRET, SECRET[1:], SECRET + "x", f'"{SECRET}"', SECRET[:-2], SECRET + "xy", SECRET[:20]),
+        *("/" + SECRET[1:], SECRET[:20] + "/" + SECRET[21:], f"{SECRET}\n{SECRET}", f"/{SECRET}\n"),
+        *(SECRET.encode(), [SECRET], "keys/x", "./keys", "../x", "a b", "ä", "/a\0"),
+    ],
+)
+def test_what_is_no_key_file(written: object) -> None:
+    """A key itself, nearly one, a relative path: refused without being repeated, even in parts."""
+    with pytest.raises(ValueError, match=r"^it is (a key itself|neither|not a string)") as refused:
+        values.parse_key_file(written)
+    assert SECRET[2:10] not in str(refused.value)
 
 
 @pytest.mark.parametrize("written", ["stderr", "syslog", "/var/log/zqd.log"])

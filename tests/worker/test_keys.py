@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from zqd.worker import Worker
 from zqd.worker.keys import load_keys, refusal
 from zqd.worker.settings import SETTINGS, WorkerSettings, describe, load
 
+SECRET = "D:)Q[IlAW!ahhC2ac:9*A}h:p?([4%wOTJ%JR%cs"  # noqa: S105 - of zmq_curve(7)
 KEY = z85_encode(bytes(range(32)))
 OTHER = z85_encode(bytes(32))
 THREE = ("tcp://a:1", "tcp://b:1", "tcp://c:1")
@@ -113,9 +115,10 @@ def test_what_cannot_be_had(settings: dict[str, object], lines: list[str]) -> No
         Worker(**arguments)  # type: ignore[arg-type]
 
 
-def test_a_secret_in_place_of_its_file(secret: Path) -> None:
-    """Is refused and not repeated, wherever it stands."""
-    text = z85_encode(load_secret(str(secret)).secret)
+@pytest.mark.parametrize("change", [str, lambda text: text[1:], lambda text: text + "x"])
+def test_a_secret_in_place_of_its_file(change: Callable[[str], str]) -> None:
+    """Is refused and not repeated, wherever it stands, nor is one that is cut short."""
+    text = change(SECRET)
     with pytest.raises(ConfigError) as refused:
         load(None, "none", [f"server_key={KEY}", f"curve_secret={text}"])
     (line,) = refused.value.problems
@@ -126,6 +129,44 @@ def test_a_secret_in_place_of_its_file(secret: Path) -> None:
     with pytest.raises(ValueError, match=r"^curve_secret: it is a key itself") as caught:
         Worker("tcp://a:1", bytes, server_key=KEY, curve_secret=text)
     assert text not in str(caught.value)
+
+
+def test_a_secret_in_place_of_a_public_key() -> None:
+    """Is not repeated where it is cut short, and so is no key either."""
+    with pytest.raises(ConfigError, match=r"^server_key: the key is 39 characters long") as refused:
+        load_keys(WorkerSettings(server_key=(SECRET[1:],)))
+    assert SECRET[1:-1] not in str(refused.value)
+
+
+def test_a_secret_in_bytes() -> None:
+    """Is no name of a file, and not repeated."""
+    with pytest.raises(ValueError, match=r"^curve_secret: it is not a string") as caught:
+        Worker("tcp://a:1", bytes, server_key=KEY, curve_secret=SECRET.encode())  # type: ignore[arg-type]
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_files_of_a_worker(kind: type, secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this folder or below it, as strings or paths; a bare name is no credential's."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/nowhere")
+    for folder, prefix in ((secret.parent, ""), (secret.parent.parent, f"{secret.parent.name}/")):
+        monkeypatch.chdir(folder)
+        certificate, own = kind(f"{prefix}me.key"), kind(f"{prefix}me.key_secret")
+        for servers in (certificate, [certificate]):
+            instance = Worker("tcp://a:1", bytes, server_key=servers, curve_secret=own)._instance
+            instance.close()
+            (keys,) = instance._keys
+            assert keys is not None
+            assert keys.server == keys.public == load_public(str(secret.with_name("me.key")))
+
+
+def test_every_bad_item_is_named() -> None:
+    """Of the brokers, and of their keys."""
+    with pytest.raises(ConfigError) as refused:
+        load(None, "none", ["backend=x,tcp://a:1,y"])
+    (line,) = refused.value.problems
+    assert "'x' is no endpoint" in line
+    assert "'y' is no endpoint" in line
 
 
 def test_no_secret_is_shown(secret: Path) -> None:

@@ -18,6 +18,7 @@ from tests.support.processes import PATIENCE, Zqd, wait_for
 from tests.worker import samples
 from zqd.errors import ConfigError, UnavailableError
 from zqd.worker import Worker
+from zqd.worker.instance import HungError
 
 PROGRAM = """
 import sys
@@ -87,6 +88,41 @@ def test_setup_fails(zqd: Zqd) -> None:
     worker._thread.join(PATIENCE)
     with pytest.raises(UnavailableError):
         worker.__exit__(None, None, None)
+
+
+def test_coroutine_that_cannot_be_ended(
+    zqd: Zqd, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that swallows its cancellation is a hang, like a function."""
+    monkeypatch.setattr("zqd.worker.work.GRACE", 0.1)
+    worker = Worker(zqd.backend, samples.stubborn, handler_timeout=0.1)
+    thread = threading.Thread(target=worker._run)
+    thread.start()
+    release = tmp_path / "release"
+    client = connect(zmq.REQ, zqd.frontend)
+    client.send(str(release).encode())
+    thread.join(PATIENCE)
+    assert isinstance(worker._fault, HungError)
+    release.touch()
+
+
+def test_close_that_takes_long(
+    zqd: Zqd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That is said after a while, without a `handler_timeout` too."""
+    monkeypatch.setattr("zqd.worker.work.LONG_STEP", 0.1)
+
+    class Slow:
+        def __call__(self, body: bytes) -> bytes:
+            return body
+
+        def close(self) -> None:
+            wait_for(lambda: "has not returned" in caplog.text, "the log to say so")
+
+    with Worker(zqd.backend, Slow):
+        zqd.wait_until("it", lambda queue: queue["workers"] == 1)
+    assert "has not returned" in caplog.text
+    assert "has failed" not in caplog.text
 
 
 def test_log(zqd: Zqd, connect: Connect, caplog: pytest.LogCaptureFixture) -> None:

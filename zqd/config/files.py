@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 from zqd.config.values import shown
+from zqd.keys import looks_like_key
 
 DEFAULT_PATH = Path("/etc/zqd/zqd.toml")
 """The file that is read when no other is named; it need not exist."""
@@ -98,5 +99,7 @@ def _syntax_problem(message: str, text: str) -> str:
     number = int(match[2]) if match[2] else len(lines)
     where = f"line {number}, column {match[3]}" if match[2] else f"line {number} (end of file)"
     excerpt = lines[number - 1].strip() if number <= len(lines) else ""
-    hint = f" in {shown(excerpt)}" if excerpt else ""
+    # A secret that somebody took for a value, and wrote without quotes, must not get into a log.
+    private = "secret" in excerpt.lower() or any(map(looks_like_key, excerpt.split()))
+    hint = f" in {shown(excerpt)}" if excerpt and not private else ""
     return f"{where}: not valid TOML: {match[1]}{hint}; expected KEY = VALUE, strings in double quotes"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from zqd.config.settings import Setting, did_you_mean
 from zqd.config.values import Value, shown
+from zqd.keys import looks_like_key
 
 Reading = Callable[[Setting], Value]
 """A value as a source wrote it, for the row that says what it means. Raises ValueError as `Setting.parse` does."""
@@ -41,10 +42,12 @@ class Findings:
         """KEY and VALUE of one `--set KEY=VALUE`, or None and a problem that shows `example`."""
         path, equals, text = argument.partition("=")
         path = path.strip()
-        if equals and path:
+        if equals and path and not (" " in path and "secret" in path):
             return path, text.strip()
+        # Without a "=" where it belongs a secret may stand anywhere.
+        told = "" if "secret" in argument or looks_like_key(argument) else f" {printable(argument)}"
         self.problems.append(
-            f"--set {printable(argument)}: no {'key' if equals else 'value'}; expected KEY=VALUE, such as {example}"
+            f"--set{told}: no {'key' if equals else 'value'}; expected KEY=VALUE, such as {example}"
         )
         return None
 

@@ -99,6 +99,14 @@ KEY_FILE = Kind(
     parse_key_file,
     toml_string,
 )
+KEYS = Kind(
+    "file or directory of keys",
+    "",
+    "the absolute path of a list of keys or of a directory of certificates, or a credential's name",
+    parse_key_file,
+    parse_key_file,
+    toml_string,
+)
 ACCOUNT = Kind(
     "name or number",
     "",

@@ -6,7 +6,7 @@ asks what only the whole configuration can answer; single values are checked in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,13 +25,17 @@ _SIDES = ("frontend", "backend")
 
 
 def load(
-    path: Path | None = None, sets: Sequence[str] = (), flags: Mapping[str, object] | None = None
+    path: Path | None = None,
+    sets: Sequence[str] = (),
+    flags: Mapping[str, object] | None = None,
+    passed: Collection[str] = (),
 ) -> Config:
     """The configuration of `path` (None: the default file, if there is one), `sets` and `flags`.
 
     `sets` are the KEY=VALUE texts of `--set`. `flags` may have the keys `frontend`, `backend` (lists of
     texts, for the queue `default`), `control`, `log_level`, `log_format` (texts) and
-    `allow_unauthenticated` (bool); None, False or an empty list is a flag that was not given.
+    `allow_unauthenticated` (bool); None, False or an empty list is a flag that was not given. `passed` are the
+    names of the sockets that systemd passed: a side of any queue that has one, such as `jobs.frontend`, needs no endpoint.
 
     Raises ConfigError with one line for every problem of every source. Any other key in `flags` is a
     fault of the program, a ValueError.
@@ -47,7 +51,7 @@ def load(
     _add_flags(draft, flags or {}, whole)
     names = tuple(draft.queues) or ("default",)
     if whole:
-        _check_complete(draft, names)
+        _check_complete(draft, names, passed)
         _check_keys(draft, names)
     _check_endpoints(draft, names, whole)
     files = tuple(file for file, _ in trees)
@@ -73,18 +77,19 @@ def _add_flags(draft: Draft, flags: Mapping[str, object], whole: bool) -> None:
             draft.add_flag(key, value)
 
 
-def _check_complete(draft: Draft, names: Sequence[str]) -> None:
+def _check_complete(draft: Draft, names: Sequence[str], passed: Collection[str]) -> None:
     for name in names:
         if name == "default":
             continue
-        rows = [QUEUE_SETTINGS[side] for side in _SIDES]
+        rows = [QUEUE_SETTINGS[side] for side in _SIDES if f"{name}.{side}" not in passed]
         missing = [row for row in rows if not draft.mentions(row.path(name))]
         # Without either side the name itself is probably the mistake.
         meant = did_you_mean(name, _named_elsewhere(draft, names, name)) if len(missing) == 2 else ""
         for row in missing:
+            unpassed = f" and no socket was passed as {name}.{row.key}" if passed else ""
             draft.problems.append(
                 f"{draft.queues[name]}: {row.path(name)}: missing{meant}; expected {row.expected()}, because "
-                "only the queue default has default endpoints"
+                f"only the queue default has default endpoints{unpassed}"
             )
 
 
@@ -194,7 +199,9 @@ def _beside_control(draft: Draft, key: str) -> str | None:
 
 
 def _effective(draft: Draft, row: Setting, name: str) -> Value:
-    return draft.values.get(row.path(name), row.default)
+    # A queue other than `default` that names no endpoints was found complete without: it has passed sockets.
+    default = () if row.key in _SIDES and name != "default" else row.default
+    return draft.values.get(row.path(name), default)
 
 
 def _config(draft: Draft, names: Sequence[str], files: tuple[str, ...]) -> Config:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from zqd.config.kinds import ENDPOINTS
 from zqd.config.settings import DAEMON_SETTINGS, QUEUE_SETTINGS, SOCKET_KEYS, Setting
 from zqd.config.values import Value
 from zqd.core.settings import QueueSettings
@@ -16,11 +17,11 @@ from zqd.core.settings import QueueSettings
 
 @dataclass(frozen=True, slots=True)
 class QueueConfig:
-    """One queue: its name, its endpoints (canonical text, at least one a side), its settings.
+    """One queue: its name, its endpoints (canonical text; none on a side whose sockets are passed), its settings.
 
     `socket_mode` (None: what the umask leaves), `socket_user` and `socket_group` (a name or a number in text, ""
-    for the process's own) are for its ipc:// endpoints; whether these exist is for whoever binds to find out. So it is with
-    the files of the keys of each side, which are named here and read by `zqd.daemon.gates`.
+    for the process's own) are for its ipc:// endpoints; whether these exist is for `zqd.daemon.check` to find out. So it is
+    with the files of the keys of each side, which are named here and read by `zqd.daemon.gates`.
     """
 
     name: str
@@ -101,6 +102,6 @@ def describe(config: Config) -> str:
 def _line(row: Setting, value: Value, source: str) -> tuple[str, str]:
     # A path can hold what a TOML comment cannot.
     comment = "".join(c if c.isprintable() else "?" for c in source)
-    if value is None:  # TOML has no null
+    if value is None or (row.kind is ENDPOINTS and not value):  # no TOML says that
         return f"# {row.key} is {row.to_toml(None)}", comment
     return f"{row.key} = {row.to_toml(value)}", comment

@@ -22,12 +22,12 @@ from zqd.config.kinds import (
     ENDPOINTS,
     INT,
     KEY_FILE,
+    KEYS,
     LOG_TARGET,
     MODE,
     NETWORKS,
     SIZE,
     SLOTS,
-    TEXT,
     Kind,
 )
 from zqd.config.values import Value, format_duration, format_mode, format_size, shown
@@ -157,7 +157,7 @@ def _entry(side: str, peers: str) -> tuple[Setting, ...]:
         ),
         (
             "authorized_keys",
-            TEXT,
+            KEYS,
             "",
             f"The public keys of {peers} that may connect: a directory of certificates, or a file with one in a line.",
         ),

@@ -13,15 +13,17 @@ import ipaddress
 import math
 import re
 import shlex
+from collections.abc import Callable, Iterable
 
 from zqd.endpoints import parse as parse_endpoint_text
-from zqd.keys import is_key
+from zqd.keys import looks_like_key
 
 _TYPE_NAMES: dict[type, str] = {dict: "a table", list: "a list", tuple: "a list", type(None): "nothing"}
 
 Value = bool | int | float | str | tuple[str, ...] | None
 """What a setting can hold: durations are float seconds, sizes int bytes, endpoints canonical text."""
 
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")  # IPv4 in IPv6 (RFC 4291, 2.5.5.2)
 _SHOWN = 60  # characters of a bad value that a message repeats
 # More digits than any bound has, and few enough for int(), which refuses thousands of them.
 _NUMBER = r"[+-]?[0-9](?:_?[0-9]){0,30}"
@@ -54,6 +56,19 @@ def shown(value: object) -> str:
         # str() of an int of thousands of digits (TOML's 0xfff…) raises.
         return str(value) if abs(value) < 10**_SHOWN else "a number of more than 60 digits"
     return _TYPE_NAMES.get(type(value)) or str(value)
+
+
+def parse_each(parse: Callable[[object], str], items: Iterable[object]) -> tuple[str, ...]:
+    """What `parse` makes of each; ValueError has what is wrong with any of them."""
+    parsed, problems = [], []
+    for item in items:
+        try:
+            parsed.append(parse(item))
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("; ".join(problems))
+    return tuple(parsed)
 
 
 def _not(value: object, wanted: str) -> ValueError:
@@ -190,13 +205,17 @@ def parse_text(value: object) -> str:
 
 
 def parse_key_file(value: object) -> str:
-    """A file with a key, by its absolute path or as a credential; a key in its place is not repeated, for values are shown."""
-    text = parse_text(value)
-    if is_key(text):
+    """A file of keys, by its absolute path or as a credential; "" for none. What is neither is not repeated: it may be a secret."""
+    if not isinstance(value, str):
+        raise ValueError("it is not a string")
+    text = value.strip()
+    if looks_like_key(text):
         raise ValueError("it is a key itself and not the file that has it")
-    if "/" in text and not text.startswith("/"):
-        raise ValueError("it is neither an absolute path nor a credential's name")
-    return text
+    if text.startswith("/") and text.isprintable():
+        return text
+    if re.fullmatch(r"[A-Za-z0-9._@-]*", text):
+        return text
+    raise ValueError("it is neither an absolute path nor a credential's name")
 
 
 def parse_account(value: object) -> str:
@@ -212,7 +231,7 @@ def parse_words(value: object) -> tuple[str, ...]:
     """A list of strings, such as a command and its arguments (line breaks allowed)."""
     if not isinstance(value, list | tuple):
         raise _not(value, "a list of strings")
-    return tuple(map(_parse_argument, value))
+    return parse_each(_parse_argument, value)
 
 
 def parse_words_text(text: str) -> tuple[str, ...]:
@@ -227,7 +246,7 @@ def parse_networks(value: object) -> tuple[str, ...]:
     """The canonical texts of addresses and networks; none is fine."""
     if not isinstance(value, list | tuple):
         raise _not(value, "a list of networks")
-    return tuple(map(_parse_network, value))
+    return parse_each(_parse_network, value)
 
 
 def parse_networks_text(text: str) -> tuple[str, ...]:
@@ -236,20 +255,23 @@ def parse_networks_text(text: str) -> tuple[str, ...]:
 
 
 def _parse_network(value: object) -> str:
+    text = value if isinstance(value, str) else shown(value)
     try:
-        return str(ipaddress.ip_network(value if isinstance(value, str) else shown(value)))
+        network = ipaddress.ip_network(text)
     except ValueError:
         raise _not(value, "an address or a network (no bit set behind its prefix)") from None
+    if "%" in text:  # a zone (RFC 4007), without which peers' addresses are compared
+        raise ValueError(f"{shown(value)} has a zone, and would match nobody")
+    if network.version == 6 and network.subnet_of(_MAPPED):  # as which no peer's address is compared either
+        network = ipaddress.ip_network((network.network_address.packed[-4:], network.prefixlen - 96))
+    return str(network)
 
 
 def parse_mode(value: object) -> int:
-    """A file mode from octal digits, "0660" or "660"; a number is one already (TOML's 0o660)."""
-    if isinstance(value, str):
-        if match := re.fullmatch(r"(?:0o)?([0-7]{1,6})", value.strip()):
-            return int(match[1], 8)
-    elif isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise _not(value, "a file mode")
+    """A file mode from octal digits, "0660" or "660"; never from a number: 660 would be 0o1224."""
+    if isinstance(value, str) and (match := re.fullmatch(r"(?:0o)?([0-7]{1,6})", value.strip())):
+        return int(match[1], 8)
+    raise _not(value, "a string of octal digits" if isinstance(value, int) else "a file mode")
 
 
 def format_mode(mode: int) -> str:
@@ -283,7 +305,7 @@ def parse_endpoints(value: object) -> tuple[str, ...]:
         raise _not(value, "a list of endpoints")
     if not value:
         raise ValueError("the list is empty")
-    return tuple(parse_endpoint(item) for item in value)
+    return parse_each(parse_endpoint, value)
 
 
 def parse_endpoints_text(text: str) -> tuple[str, ...]:

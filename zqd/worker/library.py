@@ -18,12 +18,12 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from zqd.errors import ConfigError
 from zqd.events import EVENTS, message
+from zqd.keys import looks_like_key
 from zqd.worker.handler import PythonHandler, load
 from zqd.worker.instance import Instance
 from zqd.worker.keys import load_keys
@@ -59,7 +59,7 @@ class Worker:
         *,
         name: str | None = None,
         concurrency: int = 1,
-        server_key: str | Sequence[str] = "",
+        server_key: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = "",
         curve_secret: str | os.PathLike[str] = "",
         **settings: Any,
     ) -> None:
@@ -67,12 +67,12 @@ class Worker:
         settings["backend"] = [backend] if isinstance(backend, str) else list(backend)
         settings |= {
             "concurrency": concurrency,
-            "server_key": server_key,
-            "curve_secret": os.fspath(curve_secret),
+            "server_key": [_text(key) for key in server_key]
+            if isinstance(server_key, list | tuple)
+            else _text(server_key),
+            "curve_secret": _secret_file(curve_secret),
         }
         chosen = _checked(settings)
-        if chosen.curve_secret:  # a bare name would be a credential's
-            chosen = replace(chosen, curve_secret=os.path.abspath(chosen.curve_secret))
         try:
             keys = load_keys(chosen)
         except ConfigError as error:
@@ -144,6 +144,16 @@ def _checked_name(name: object) -> str:
     if not 0 < size <= LONGEST_NAME:
         raise ValueError(f"name: {size} bytes; expected 1 to {LONGEST_NAME}")
     return name
+
+
+def _text(value: object) -> object:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _secret_file(value: object) -> object:
+    """Its absolute path, for a bare name would be a credential's; what is no file's name is left to be refused."""
+    text = _text(value)
+    return os.path.abspath(text) if isinstance(text, str) and text and not looks_like_key(text) else text
 
 
 def _checked(settings: dict[str, Any]) -> WorkerSettings:
