@@ -37,10 +37,10 @@ def write(tmp_path: Path) -> Write:
     return write_them
 
 
-def problems_of(files: list[Path], *sets: str, optional: bool = False, **flags: object) -> list[str]:
+def problems_of(files: list[Path], *sets: str, **flags: object) -> list[str]:
     """All problems of loading, each without the directory of its file."""
     with pytest.raises(ConfigError) as caught:
-        load_flat(ROWS, files, sets, flags, optional=optional)
+        load_flat(ROWS, files, sets, flags)
     assert caught.value.status == ExitStatus.CONFIG
     return [
         problem.removeprefix(f"{files[0].parent}/") if files else problem for problem in caught.value.problems
@@ -98,15 +98,9 @@ def test_missing_file(tmp_path: Path) -> None:
     assert problem == "none.toml: cannot be read (No such file or directory); expected a readable file"
 
 
-def test_missing_optional_file(tmp_path: Path, write: Write) -> None:
-    """A file that may be missing hides nothing of the others."""
-    values, _ = load_flat(ROWS, [tmp_path / "none.toml", *write("capacity = 5")], optional=True)
-    assert values["capacity"] == 5
-
-
-def test_optional_file_that_cannot_be_read(tmp_path: Path) -> None:
-    """What is there must be readable, optional or not."""
-    (problem,) = problems_of([tmp_path], optional=True)
+def test_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """What is there must be readable."""
+    (problem,) = problems_of([tmp_path])
     assert "cannot be read (Is a directory)" in problem
 
 

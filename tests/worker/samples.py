@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 
@@ -46,6 +48,14 @@ def hang_in_the_first(body: bytes) -> bytes:
     return os.environ["ZQD_INSTANCE"].encode()
 
 
+class MuteError(Exception):
+    """Cannot even be told."""
+
+    def __str__(self) -> str:
+        """Fails."""
+        raise RuntimeError("no text")
+
+
 def misbehave(body: bytes) -> object:
     """Whatever the request says."""
     match body:
@@ -55,6 +65,8 @@ def misbehave(body: bytes) -> object:
             sys.exit(3)
         case b"interrupt":
             raise KeyboardInterrupt
+        case b"mute":
+            raise MuteError
         case b"print":
             print("a line of the handler's")  # noqa: T201
             return b"printed"
@@ -77,6 +89,55 @@ async def misbehave_async(body: bytes) -> object:
 def turn_round(frames: list[bytes]) -> list[bytes]:
     """Frames, by annotation."""
     return frames[::-1]
+
+
+def fork(body: bytes) -> bytes:
+    """Answers how its child has ended, which does what the request says."""
+    child = os.fork()
+    if not child:
+        if body == b"return":
+            return body
+        raise ValueError if body == b"raise" else SystemExit(int(body) if body.isdigit() else "a text")
+    return b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+async def fork_async(body: bytes) -> bytes:
+    """The same as a coroutine."""
+    return fork(body)
+
+
+async def leave_tasks(body: bytes) -> bytes:
+    """Leaves a task and a generator behind, which say when they are ended."""
+    generator = _generator()
+    await anext(generator)
+    LEFT.append((generator, asyncio.create_task(_task())))
+    await asyncio.sleep(0)
+    return body
+
+
+LEFT: list[object] = []
+
+
+async def _task() -> None:
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        print("the task was ended")  # noqa: T201
+
+
+async def _generator() -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        print("the generator was ended")  # noqa: T201
+
+
+async def stubborn(body: bytes) -> bytes:
+    """Cannot be cancelled."""
+    while not Path(body.decode()).exists():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.01)
+    return b"released"
 
 
 class Counter:

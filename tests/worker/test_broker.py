@@ -234,3 +234,13 @@ def test_a_request_that_comes_together_with_its_connection() -> None:
         assert job.wanted
         ours.close(0)
     context.term()
+
+
+def test_frontend_instead_of_a_backend(tmp_path: Path, connect: Connect) -> None:
+    """The worker is told, and says so; a request whose body looks like that answer is a request."""
+    with Zqd(tmp_path) as zqd:
+        with WorkerProcess(tmp_path, "1", "--backend", zqd.frontend, *ECHO) as worker:
+            assert worker.wait_for("worker.refused")["reason"].endswith("workers connect to the backend")
+            assert worker.stop() == 0
+        with WorkerProcess(tmp_path, "2", "--backend", zqd.backend, *ECHO):
+            assert ask(connect, zqd, b"ZQD-ERROR 400 no") == b"ZQD-ERROR 400 no"

@@ -63,6 +63,47 @@ def test_frames(target: Callable[..., Any]) -> None:
     assert answer(target, b"a") == [b"a"]
 
 
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])
+@pytest.mark.parametrize(
+    ("annotated", "frames"),
+    [
+        ("frames: list[bytes]", True),
+        ("frames: 'list[bytes]'", True),
+        ("frames: typing.Sequence[bytes]", True),
+        ("frames: typing.Annotated[list[bytes], 'x']", True),
+        ("frames: tuple[bytes, ...], more: 'Unknown' = None", True),
+        ("frames: list[bytes], more: 'not Python' = None", True),
+        ("frames: 'list[Unknown]'", True),
+        ("frames: 'collections.abc.Sequence[bytes]'", True),  # of a module that is not imported there
+        ("frames: list", True),
+        ("body: bytes, more: list[bytes] = ()", False),
+        ("body: 'Unknown'", False),
+        ("body: 'not Python'", False),
+        ("body: 'listing[bytes]'", False),
+        ("body: 3", False),
+        ("body: dict[str, list[bytes]]", False),
+        ("*bodies", False),
+        ("", False),
+    ],
+)
+def test_annotation(module: Path, future: str, annotated: str, frames: bool) -> None:
+    """The first parameter's annotation counts, as it is or as a text, whatever is wrong with it or with others."""
+    module.write_text(
+        f"{future}import functools, typing\n"
+        f"def answer({annotated}) -> 'Unknown': return 1\n"
+        "class Answer:\n"
+        f"    def __call__(self, {annotated}) -> 'Unknown': return 1\n"
+        "    method = __call__\n"
+        "made = Answer()\n"
+        "method = made.method\n"
+        "partial = functools.partial(answer)\n"
+        "wrapped = functools.wraps(answer)(lambda *arguments: 1)\n"
+    )
+    names = ("answer", "Answer", "made", "method", "partial", "wrapped")
+    loaded = {name: load(f"handler_under_test:{name}", max_reply_size=0) for name in names}
+    assert {name: handler._frames for name, handler in loaded.items()} == dict.fromkeys(names, frames)
+
+
 def test_frames_by_setting() -> None:
     """The setting says it for a handler that says nothing."""
     assert answer(lambda frames: frames * 2, b"a", frames=True) == [b"a", b"a"]
@@ -181,7 +222,15 @@ def test_fresh(module: Path) -> None:
     assert (old.call(job(b"")), new.call(job(b""))) == ([b"old"], [b"newer"])
 
 
-@pytest.mark.parametrize("text", ["def answer(", "raise SystemExit", "other = 1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def answer(",
+        "raise SystemExit",
+        "other = 1",
+        "class E(Exception):\n def __str__(_): return 5\nraise E",
+    ],
+)
 def test_fresh_and_bad(module: Path, text: str) -> None:
     """A module that cannot be taken leaves the one before where it was."""
     module.write_text("def answer(_): return b'old'\n")

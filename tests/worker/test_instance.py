@@ -11,7 +11,7 @@ from tests.faults.crowd import Crowd
 from tests.support.processes import Zqd, steady_endpoint, wait_for
 from tests.worker.conftest import StartWorker
 from tests.worker.workers import SAMPLES, WorkerProcess
-from zqd.worker.instance import unit_of
+from zqd.worker.broker import unit_of
 
 CONCURRENT = ("--concurrency", "2")
 
@@ -117,6 +117,7 @@ def test_unit(cgroups: str, unit: str) -> None:
         (b"raise", b"ZQD-ERROR 500 the handler raised ValueError"),
         (b"exit", b"ZQD-ERROR 500 the handler raised SystemExit"),
         (b"interrupt", b"ZQD-ERROR 500 the handler raised KeyboardInterrupt"),
+        (b"mute", b"ZQD-ERROR 500 the handler raised MuteError"),
         (b"text", b"ZQD-ERROR 500 the handler returned no reply"),
         (b"nothing", b"ZQD-ERROR 500 the handler returned no reply"),
         (b"list", b"ZQD-ERROR 500 the handler returned no reply"),
@@ -136,6 +137,24 @@ def test_failure(
     assert ask(connect, zqd, b"harmless") == [b"harmless"]
     assert zqd.queue()["retried"] == 0
     assert process.stop() == 0
+
+
+@pytest.mark.parametrize("name", ["fork", "fork_async"])
+def test_fork(zqd: Zqd, worker: StartWorker, connect: Connect, name: str) -> None:
+    """A child that a handler makes ends with its own status and is no second worker."""
+    worker("1", *handler(name), env={"PYTHONWARNINGS": "ignore::DeprecationWarning"})
+    ends = {b"0": b"0", b"3": b"3", b"259": b"3", b"text": b"1", b"raise": b"1", b"return": b"0"}
+    assert {body: ask(connect, zqd, body)[0] for body in ends} == ends
+    assert_smooth(zqd)
+
+
+def test_tasks_that_are_left(zqd: Zqd, worker: StartWorker, connect: Connect) -> None:
+    """Tasks and generators that a coroutine leaves behind are ended at the stop, and nothing is said of them."""
+    process = worker("1", *handler("leave_tasks"))
+    assert ask(connect, zqd, b"x") == [b"x"]
+    assert process.stop() == 0
+    assert process.out_path.read_text() == "the task was ended\nthe generator was ended\n"
+    assert [line for line in process.log_path.read_text().splitlines() if not line.startswith("{")] == []
 
 
 @pytest.mark.parametrize("closed", ["", ">&-", "<&- >&- "])

@@ -59,6 +59,29 @@ def test_named_file_must_exist(tmp_path: Path) -> None:
     assert line.startswith(f"{tmp_path}/worker.toml: cannot be read (No such file or directory)")
 
 
+def test_file_of_the_instance_that_cannot_be_had(folder: Path) -> None:
+    """A link that leads nowhere and a path that cannot be looked at are told; only what is not there at all is passed over."""
+    (folder / "workers" / "1.toml").symlink_to("nowhere")
+    (line,) = problems(folder)
+    assert line.startswith(f"{folder}/workers/1.toml: cannot be read (No such file or directory)")
+    (line,) = problems(folder, "x" * 300)
+    assert "cannot be read (File name too long)" in line
+    (folder / "workers").rename(folder / "elsewhere")
+    load(folder / "worker.toml", "1")
+    (folder / "workers").touch()
+    (line,) = problems(folder)
+    assert line.startswith(f"{folder}/workers/1.toml: cannot be read (Not a directory)")
+
+
+def test_default_file_that_cannot_be_had(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That need not be there either, and is told likewise if it is."""
+    monkeypatch.setattr("zqd.worker.settings.DEFAULT_PATH", folder / "default.toml")
+    load(None, "1")
+    (folder / "default.toml").symlink_to("nowhere")
+    with pytest.raises(ConfigError, match=r"default\.toml: cannot be read"):
+        load(None, "1")
+
+
 def test_every_problem_has_a_line(folder: Path) -> None:
     """Of every source, with what is expected."""
     (folder / "worker.toml").write_text("concurency = 2\nhandler_timeout = 'soon'\n")

@@ -21,13 +21,19 @@ class WorkerProcess:
     """One zqd-worker, with its log and what it prints in `folder`; leaving the context kills it if it still runs."""
 
     def __init__(
-        self, folder: Path, instance: str, *options: str, env: dict[str, str] | None = None, closed: str = ""
+        self,
+        folder: Path,
+        instance: str,
+        *options: str,
+        env: dict[str, str] | None = None,
+        closed: str = "",
+        log_level: str = "debug",
     ) -> None:
-        """`closed` is a redirection of the shell's, such as `>&-`."""
+        """`closed` is a redirection of the shell's, such as `>&-`; with an empty `log_level` no flag sets it."""
         self.log_path = folder / f"{instance}.log"
         self.out_path = folder / f"{instance}.out"
         command = [sys.executable, "-X", "dev", "-W", "error", "-m", "zqd.worker", "--instance", instance]
-        command += ["--log-format", "json", "--log-level", "debug", *options]
+        command += ["--log-format", "json", *(["--log-level", log_level] if log_level else []), *options]
         if closed:
             command = ["sh", "-c", f'exec "$0" "$@" {closed}', *command]
         with self.log_path.open("ab") as log, self.out_path.open("ab") as out:

@@ -29,13 +29,11 @@ def load_flat(
     files: Sequence[Path],
     sets: Sequence[str] = (),
     flags: Mapping[str, object] | None = None,
-    *,
-    optional: bool = False,
 ) -> tuple[dict[str, Value], dict[str, str]]:
     """The value of every row by its key, and where it came from: "default", a file's path, "--set", or the flag.
 
     `rows` are Settings of scope "worker"; a value that no source gives is the row's default. `files` are read in
-    their order, each over the ones before it; one that does not exist is a problem unless `optional`. `sets` are the
+    their order, each over the ones before it; one that does not exist is a problem. `sets` are the
     KEY=VALUE texts of `--set`; they come over the files. `flags` come over all, by the keys of rows: texts as
     `--set` would have them, or lists, numbers and truth values as TOML would; None, False or an empty list is a flag
     that was not given.
@@ -45,7 +43,7 @@ def load_flat(
     """
     draft = _Flat(rows)
     for file in files:
-        tree = read_file(file, draft.problems, optional=optional)
+        tree = read_file(file, draft.problems)
         draft.add_tree(str(file), tree or {})
     for argument in sets:
         draft.add_set(argument)

@@ -82,8 +82,8 @@ INSTANCE: dict[str, Event] = {
     ),
     "handler.timeout": Event(
         "error",
-        "The handler took longer than it may.",
-        "the handler[ {handler}] has not returned from request {request} after {seconds} s",
+        "A request's handler, or a handler's setup or close, takes longer than it should.",
+        "the handler[ {handler}] has not returned[ from its {step}][ from request {request}] after {seconds} s",
         "769832c6fc8a4a8b82d1ab610817dff2",
     ),
     "handler.returned": Event(

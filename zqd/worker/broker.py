@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -19,11 +21,13 @@ from zqd.worker.job import Job
 from zqd.worker.keys import Keys, refusal
 
 PROTOCOL = b"zqd/1"
+FAILURE = b"ZQD-ERROR "
 RECONNECT, RECONNECT_MOST = 100, 2000  # milliseconds between two tries to connect
 REFUSED_PAUSE = 1.0  # seconds until the next try after a handshake for which libzmq would not try again
 LOST_PAUSE = 10.0  # seconds likewise after a connection that was lost; libzmq mostly tries again by itself
 LINGER = 1000  # milliseconds for what is still to be sent at the end
 SHOWN = 32  # characters of a strange message
+HELD_SHOWN = 8  # ids of requests in a hello, whose texts have at most 256 characters
 
 _EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -60,6 +64,7 @@ class Broker:
     ) -> None:
         self.endpoint = endpoint
         self.keys = keys
+        self._name = name
         self.connection: object | None = None
         """Another one after each handshake, None while there is none; a job's answer goes only where it came from."""
         self.greeted = False
@@ -139,6 +144,13 @@ class Broker:
             self._refusal = reason
             self._note("worker.refused", {"endpoint": self.endpoint, "reason": reason})
 
+    def _turned_away(self, failure: bytes, now: float) -> None:
+        """The answer to a hello at a frontend: no request can come by this connection."""
+        self.connection, self._explained = None, True
+        self.retry_at = now + LOST_PAUSE
+        reason = failure.split(b" ", 2)[-1].decode("utf-8", "replace")
+        self._note("worker.refused", {"endpoint": self.endpoint, "reason": reason})
+
     def retry(self) -> None:
         """Connect once more."""
         self.retry_at = None
@@ -162,6 +174,9 @@ class Broker:
                 self._note("worker.retired", {"endpoint": self.endpoint})
                 self.close(0)  # it is the last message, and comes after our answers were read
                 return
+            if frames[0] == b"" and frames[-1].startswith(FAILURE):  # no dispatch begins so
+                self._turned_away(frames[-1], now)
+                return
             try:
                 yield Job(frames, self)
             except ValueError as error:
@@ -177,9 +192,11 @@ class Broker:
         """The hello is due."""
         return self.connection is not None and not self.greeted and not self.leaving
 
-    def hello(self, told: dict[str, object]) -> None:
-        """Say who we are, as soon as the connection takes it."""
-        self.greeted = self._send([PROTOCOL, b"hello", json.dumps(told).encode()])
+    def hello(self, handler: str, capacity: int, held: Sequence[str]) -> None:
+        """Say who we are, as soon as the connection takes it. `held`: the requests of its own that we hold."""
+        who = {"name": self._name, "pid": os.getpid(), "unit": _unit()}
+        what = {"handler": handler, "capacity": capacity, "held": " ".join(held[:HELD_SHOWN])}
+        self.greeted = self._send([PROTOCOL, b"hello", json.dumps(who | what).encode()])
 
     def leave(self) -> None:
         """Ask to be let go; where nobody is connected that is the end."""
@@ -217,3 +234,17 @@ class Broker:
 
 def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
+
+
+def _unit() -> str:
+    """The systemd unit of this process; empty where there is none."""
+    try:
+        return unit_of(Path("/proc/self/cgroup").read_text())
+    except OSError:
+        return ""
+
+
+def unit_of(cgroups: str) -> str:
+    """The service in what /proc/PID/cgroup says (cgroups(7)); empty where there is none."""
+    parts = cgroups.strip().split("/")
+    return next((part for part in reversed(parts) if part.endswith(".service")), "")

@@ -9,8 +9,10 @@ Called by: `program`, `library`, `pool`.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
+import re
 import sys
 import typing
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,9 +20,10 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from zqd.errors import ConfigError
-from zqd.worker.job import Failed, Job
+from zqd.worker.job import Failed, Job, told
 
 _EXPECTED = "expected MODULE:NAME of a callable, such as zqd.handlers:hello"
+_LIST = re.compile(r"(?:\w+\.)*(?:list|List|Sequence|tuple|Tuple)\[")
 
 
 class Handler(Protocol):
@@ -116,8 +119,7 @@ def load(spec: str, *, frames: bool = False, max_reply_size: int, fresh: bool = 
             _put_back(module_name, before)
         if isinstance(error, KeyboardInterrupt):
             raise
-        message = f"{type(error).__name__}: {error}".replace("\n", " ")
-        raise ConfigError([f"handler: {spec} cannot be had ({message}); {_EXPECTED}"]) from error
+        raise ConfigError([f"handler: {spec} cannot be had ({told(error)}); {_EXPECTED}"]) from error
 
 
 def bounded(frames: list[bytes], limit: int) -> list[bytes]:
@@ -137,20 +139,33 @@ def _put_back(name: str, module: ModuleType) -> None:
 
 
 def _takes_frames(target: Any) -> bool:
-    """Its first parameter is annotated as a list or sequence."""
-    function = target if inspect.isroutine(target) else getattr(target, "__call__", target)  # noqa: B004
+    """Its first parameter is annotated as a list or sequence; what the others are is nothing to us."""
     try:
-        hints = typing.get_type_hints(function)
-        names = list(inspect.signature(target).parameters)
-    except (TypeError, ValueError, NameError):  # built in, or with annotations of its own kind
+        first = next(iter(inspect.signature(target).parameters.values()), None)
+    except Exception:  # noqa: BLE001 - built in, or with a signature of its own making
         return False
-    hint = hints.get(names[0]) if names else None
+    hint = None if first is None else first.annotation
+    if isinstance(hint, str):  # from __future__ import annotations
+        text = hint.strip("'\"")  # a text it may have been before that, too
+        try:
+            hint = eval(text, _globals(target))  # noqa: S307 - the handler's own code, as good as what it imports
+        except Exception:  # noqa: BLE001 - not even Python, or a name that only type checkers know
+            return _LIST.match(text) is not None
+    if typing.get_origin(hint) is typing.Annotated:
+        hint = typing.get_args(hint)[0]
     origin = typing.get_origin(hint) or hint
     return (
         inspect.isclass(origin)
         and issubclass(origin, Sequence)
         and not issubclass(origin, bytes | bytearray | str)
     )
+
+
+def _globals(target: Any) -> dict[str, Any]:
+    """Where the annotations of what is called were written."""
+    function = target.func if isinstance(target, functools.partial) else target
+    function = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+    return dict(getattr(inspect.unwrap(function), "__globals__", {}))
 
 
 def _kind(value: object) -> str:

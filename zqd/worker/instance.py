@@ -20,7 +20,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import zmq
@@ -30,14 +29,14 @@ from zqd.errors import UnavailableError, ZqdError
 from zqd.systemd.notify import Notifier
 from zqd.worker.broker import Broker, Heartbeats, Note
 from zqd.worker.handler import Handler
-from zqd.worker.job import Outcome
+from zqd.worker.job import Outcome, told
 from zqd.worker.keys import Keys
 from zqd.worker.settings import WorkerSettings, taken_over
-from zqd.worker.work import Work, told
+from zqd.worker.work import Work
 
 STATUS_PERIOD = 1.0  # seconds between two STATUS=, at the least
 UNCONNECTED_AFTER = 5.0  # seconds without any broker until that is said
-HELD_SHOWN = 8  # ids of requests in a hello, whose texts have at most 256 characters
+_TOO_LATE = "this instance is stopping"
 
 
 class HungError(ZqdError):
@@ -57,7 +56,8 @@ class Phase(enum.Enum):
 class Instance:
     """One worker. `keys` are those for each of `settings.backend`.
 
-    `reloader` gives all three anew, or raises ZqdError; without it `reload` does nothing.
+    `reloader` gives all three anew, or raises; without it `reload` does nothing. `reloaded` is told of the settings that
+    a reload has come to.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Instance:
         note: Note,
         notifier: Notifier | None = None,
         reloader: Callable[[], tuple[WorkerSettings, Handler, Sequence[Keys | None]]] | None = None,
+        reloaded: Callable[[WorkerSettings], None] = lambda _: None,
     ) -> None:
         self.phase = Phase.STARTING
         self._settings = settings
@@ -79,7 +80,9 @@ class Instance:
         self._note = note
         self._notifier = notifier or Notifier(None)
         self._reloader = reloader
-        self._unit = _unit()  # for the hello
+        self._told_of_reload = reloaded
+        self._reload_asked = False  # since the last one began
+        self._reloading = False  # one at a time: it is the last one that has to be in force
         self._brokers: list[Broker] = []
         self._most_requests = _limit(settings)
         self._ready = False
@@ -107,8 +110,8 @@ class Instance:
         self._post(self._abort)
 
     def reload(self) -> None:
-        """Take new settings and a new handler; what runs already ends with the old one."""
-        self._post(self._reload)
+        """Take new settings and a new handler, as soon as `setup` is over; what runs already ends with the old one."""
+        self._post(self._ask_for_reload)
 
     @property
     def abandoned(self) -> bool:
@@ -126,7 +129,7 @@ class Instance:
         """Work until stopped. Raises UnavailableError where the handler's `setup` fails, HungError where a handler hangs."""
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         work = self._work
-        work.prepare(work.handler, work.handler.setup, self._set_up)
+        work.set_up(work.handler, self._set_up, timed=False)  # the manager knows how long a start may take
         try:
             while self.phase is not Phase.OVER:
                 self._turn()
@@ -150,6 +153,8 @@ class Instance:
             self._wake.recv(4096)
         while self._posted:
             self._posted.popleft()()
+        if self._reload_asked and self.phase is Phase.WORKING and not self._reloading:
+            self._reload()
         now = time.monotonic()
         for broker in self._brokers:
             broker.look(now)
@@ -163,7 +168,7 @@ class Instance:
     def _patience(self) -> int:
         """Milliseconds until something is due."""
         now = time.monotonic()
-        due = [at for at in (self._stop_at, self._work.late_at) if at is not None]
+        due = self._work.due if self._stop_at is None else [*self._work.due, self._stop_at]
         due += [broker.retry_at for broker in self._brokers if broker.retry_at is not None]
         if self._has_news:
             due.append(self._next_status)
@@ -182,6 +187,7 @@ class Instance:
         if hung is not None and self._notifier.watchdog is None:  # otherwise the service manager ends us
             self._hung = hung.request_id
             self._stop("a handler hangs")
+        self._work.tell_long_steps(now)
         if self._most_requests and self._work.answered + self._work.failed >= self._most_requests:
             self._stop("max_requests is reached")
         if self._waits and now >= self._started + UNCONNECTED_AFTER:
@@ -223,8 +229,9 @@ class Instance:
         connected = sum(broker.connection is not None for broker in self._brokers)
         work = self._work
         hung = f", {len(work.hung)} hung" if work.hung else ""
+        doing = "reloading" if self._reloading and self.phase is Phase.WORKING else self.phase.value
         return (
-            f"{self.phase.value}: {connected} of {len(self._brokers)} brokers connected, {len(work.running)} running{hung}, "
+            f"{doing}: {connected} of {len(self._brokers)} brokers connected, {len(work.running)} running{hung}, "
             f"{work.answered} answered, {work.failed} failed"
         )
 
@@ -267,16 +274,7 @@ class Instance:
 
     def _hello(self, broker: Broker) -> None:
         held = [job.request_id for job in (*self._work.running, *self._work.hung) if job.broker is broker]
-        broker.hello(
-            {
-                "name": self._name,
-                "pid": os.getpid(),
-                "unit": self._unit,
-                "handler": self._work.handler.label,
-                "capacity": self._settings.concurrency,
-                "held": " ".join(held[:HELD_SHOWN]),
-            }
-        )
+        broker.hello(self._work.handler.label, self._settings.concurrency, held)
         if broker.greeted and not self._ready:
             self._ready = True
             self._note("instance.ready", {"handler": self._work.handler.label})
@@ -284,43 +282,57 @@ class Instance:
 
     # Reload
 
+    def _ask_for_reload(self) -> None:
+        self._reload_asked = self._reloader is not None
+        if self._reload_asked and self._is_ending:
+            self._rejected(_TOO_LATE)
+
     def _reload(self) -> None:
-        if self._reloader is None or self.phase is not Phase.WORKING:
-            return
-        self._notifier.reloading()
+        assert self._reloader is not None
+        self._reload_asked = False
+        if self._ready:
+            self._notifier.reloading()
         try:
             settings, handler, keys = self._reloader()
         except ZqdError as error:
             self._rejected(str(error), error.__cause__)
+        except Exception as fault:  # noqa: BLE001 - whatever it is: what works goes on working
+            self._rejected(told(fault), fault)
         else:
-            self._work.prepare(handler, handler.setup, partial(self._reloaded, settings, handler, keys))
+            self._reloading = True
+            self._work.set_up(handler, partial(self._reloaded, settings, handler, keys))
 
     def _reloaded(
         self, settings: WorkerSettings, handler: Handler, keys: Sequence[Keys | None], outcome: Outcome
     ) -> None:
+        self._reloading = False
         if isinstance(outcome, BaseException):
             self._rejected(f"the handler's setup failed: {told(outcome)}", outcome)
+            return
+        if self.phase is not Phase.WORKING:
+            self._rejected(_TOO_LATE)
+            self._work.close(handler)
             return
         self._settings, changed, pending = taken_over(self._settings, settings)
         self._keys = keys
         self._work.replace(self._settings, handler)
         self._most_requests = _limit(settings)
+        self._told_of_reload(self._settings)
         self._note("config.reloaded", {"changed": changed, "pending": pending})
         self._note("handler.reloaded", {"handler": handler.label})
-        if self.phase is Phase.WORKING:
-            self._connect()
-            for broker in self._brokers:
-                broker.greeted = False  # handler and capacity may be others
+        self._connect()
+        for broker in self._brokers:
+            broker.greeted = False  # handler and capacity may be others
         self._reload_is_over()
 
-    def _rejected(self, reason: str, cause: BaseException | None) -> None:
+    def _rejected(self, reason: str, cause: BaseException | None = None) -> None:
         self._note(
             "config.rejected", {"reason": reason, **({"exc_info": cause} if cause is not None else {})}
         )
         self._reload_is_over()
 
     def _reload_is_over(self) -> None:
-        if self.phase is Phase.WORKING:  # or the manager has been told of a stop since
+        if self._ready and self.phase is Phase.WORKING:  # or the manager has been told of a stop since
             self._notifier.ready(self.status)
 
     # The end
@@ -355,11 +367,9 @@ class Instance:
                 self.phase = Phase.OVER
             elif not (self._brokers or work.hung):
                 self.phase = Phase.CLOSING
-                work.prepare(work.handler, work.handler.close, self._closed_last)
-
-    def _closed_last(self, outcome: Outcome) -> None:
-        self._work.closed(outcome)
-        self.phase = Phase.OVER
+                work.close(work.handler)
+        elif self.phase is Phase.CLOSING and not work.steps:
+            self.phase = Phase.OVER
 
     def close(self) -> None:
         """After `run`, and after whoever wakes it by `waker`: give the rest back."""
@@ -378,17 +388,3 @@ def _limit(settings: WorkerSettings) -> int:
     """After how many requests to retire; 0: never."""
     jitter = random.randint(0, settings.max_requests_jitter)  # noqa: S311 - no secret
     return settings.max_requests and settings.max_requests + jitter
-
-
-def _unit() -> str:
-    """The systemd unit of this process; empty where there is none."""
-    try:
-        return unit_of(Path("/proc/self/cgroup").read_text())
-    except OSError:
-        return ""
-
-
-def unit_of(cgroups: str) -> str:
-    """The service in what /proc/PID/cgroup says (cgroups(7)); empty where there is none."""
-    parts = cgroups.strip().split("/")
-    return next((part for part in reversed(parts) if part.endswith(".service")), "")

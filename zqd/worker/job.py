@@ -1,4 +1,4 @@
-"""A request at a worker: what came, where it came from, and what became of it.
+"""What a worker runs: a request, which came from somewhere, or a step of a handler's life; and what became of it.
 
 Knows the frames of a dispatch (zqd(7), rule 24) and no socket. Called by: every module of `zqd.worker`.
 """
@@ -34,7 +34,7 @@ class Job:
         """An answer is worth nothing on another connection, even to the same broker."""
         self.started = 0.0
         """When its handler was called, monotonic seconds."""
-        self.thread: int | None = None
+        self.thread = 0
         """The thread in which its handler runs, as `threading.get_ident` names it."""
 
     @property
@@ -48,6 +48,19 @@ class Job:
         return self.connection is self.broker.connection
 
 
+class Step:
+    """A handler's `setup` or `close`, which is called `name`, from when it is asked for to its end."""
+
+    __slots__ = ("name", "started", "thread")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.started: float | None = None
+        """When it began, monotonic seconds; None before that, and where nobody asks how long it takes."""
+        self.thread = 0
+        """As a job's."""
+
+
 class Failed(Exception):  # noqa: N818 - an outcome, not a fault of ours
     """A request that gets no reply: `reason` is for the client (500), `details` are for the log."""
 
@@ -59,3 +72,12 @@ class Failed(Exception):  # noqa: N818 - an outcome, not a fault of ours
 
 Outcome = list[bytes] | BaseException
 """The frames of a reply, or why there is none."""
+
+
+def told(error: BaseException) -> str:
+    """An exception in one line, whatever its class makes of that."""
+    try:
+        text = str(error)
+    except BaseException:  # noqa: BLE001 - a handler's class may raise anything, SystemExit too
+        text = "(its text cannot be had)"
+    return f"{type(error).__name__}: {text}".replace("\n", " ").removesuffix(": ")

@@ -8,15 +8,20 @@ and `close`. Called by: `instance`, whose `post` takes what is to be done in its
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+import os
 import queue
+import sys
 import threading
+import time
+import traceback
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from zqd.worker.handler import Handler
-from zqd.worker.job import Failed, Job, Outcome
+from zqd.worker.job import Failed, Job, Outcome, Step
 
 Post = Callable[[Callable[[], None]], None]
 """Has something done in the instance's thread; may be called from any."""
@@ -33,6 +38,7 @@ class Pool:
         self._open = 0  # pieces of work that are not over: while there are as many as threads, none is free
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread: threading.Thread | None = None
+        self._ended = False
         self._tasks: set[asyncio.Task[None]] = set()  # asyncio itself holds them weakly
 
     def run(self, handler: Handler, job: Job, timeout: float, done: Callable[[Job, Outcome], None]) -> None:
@@ -47,13 +53,21 @@ class Pool:
 
         self._start(handler, call, finish, timeout)
 
-    def prepare(self, handler: Handler, step: Callable[[], Any], done: Callable[[Outcome], None]) -> None:
-        """Run the handler's `setup` or `close` where its calls run; `done` is posted with an exception, or an empty list."""
+    def prepare(self, handler: Handler, step: Step, done: Callable[[Outcome], None], *, timed: bool) -> None:
+        """Run the handler's `setup` or `close` where its calls run; `done` is posted with an exception, or an empty list.
+
+        `timed`: when it begins is posted to it.
+        """
 
         def finish(outcome: Outcome) -> None:
             self._post(partial(done, outcome if isinstance(outcome, BaseException) else []))
 
-        self._start(handler, step, finish, 0)
+        def call() -> Any:
+            if timed:
+                self._post(partial(_begun, step, threading.get_ident()))
+            return handler.setup() if step.name == "setup" else handler.close()
+
+        self._start(handler, call, finish, 0)
 
     def _start(
         self, handler: Handler, call: Callable[[], Any], finish: Callable[[Outcome], None], timeout: float
@@ -76,10 +90,13 @@ class Pool:
             work()
 
     def _called(self, call: Callable[[], Any], finish: Callable[[Outcome], None]) -> None:
+        process = os.getpid()
         try:
             outcome = call()
         except BaseException as error:  # noqa: BLE001 - SystemExit too: whatever a handler raises, the worker lives on
             outcome = error
+        if os.getpid() != process:
+            _end_child(outcome)
         self._post(self._closed)
         finish(outcome)
 
@@ -90,8 +107,10 @@ class Pool:
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._loop_thread = _begin("handlers", self._loop.run_forever)
+            # A factory, so that the loop does not become that of this thread.
+            runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+            self._loop = runner.get_loop()
+            self._loop_thread = _begin("handlers", partial(self._run, runner))
         loop = self._loop
 
         def start() -> None:
@@ -101,20 +120,34 @@ class Pool:
 
         loop.call_soon_threadsafe(start)
 
+    def _run(self, runner: asyncio.Runner) -> None:
+        """The thread of asyncio; at its end the tasks and generators that handlers have left behind are ended too."""
+        loop = runner.get_loop()
+        while not self._ended:
+            # SystemExit in a task of the handler's own comes by here, and then to whoever awaits it; anybody may call `loop.stop`.
+            with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                loop.run_forever()
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+            runner.close()
+
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._ended = True
+        loop.stop()
+
     # The end
 
-    def close(self, *, wait: bool) -> None:
-        """No more work comes: threads end. Without `wait` those that hang are left behind."""
+    def close(self, patience: float) -> bool:
+        """No more work comes: threads end. False where some have not within `patience` seconds, and are left behind."""
+        deadline = time.monotonic() + patience
         for _ in self._threads:
             self._work.put(None)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-        if wait:
-            for thread in self._threads:
-                thread.join()
-            if self._loop is not None and self._loop_thread is not None:
-                self._loop_thread.join()
-                self._loop.close()
+        threads = list(self._threads)
+        if self._loop is not None and self._loop_thread is not None:
+            self._loop.call_soon_threadsafe(self._end, self._loop)
+            threads.append(self._loop_thread)
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in threads)
 
 
 def _begin(name: str, target: Callable[[], None]) -> threading.Thread:
@@ -125,6 +158,7 @@ def _begin(name: str, target: Callable[[], None]) -> threading.Thread:
 
 async def _awaited(call: Callable[[], Any], finish: Callable[[Outcome], None], timeout: float) -> None:
     outcome: Any
+    process = os.getpid()
     limit = asyncio.timeout(timeout or None)
     try:
         async with limit:
@@ -135,4 +169,25 @@ async def _awaited(call: Callable[[], Any], finish: Callable[[Outcome], None], t
         outcome = Failed("the handler took too long") if limit.expired() else error
     except BaseException as error:  # noqa: BLE001 - as above; nobody but the time-out cancels it
         outcome = error
+    if os.getpid() != process:
+        _end_child(outcome)
     finish(outcome)
+
+
+def _begun(step: Step, thread: int) -> None:
+    step.started, step.thread = time.monotonic(), thread
+
+
+def _end_child(outcome: object) -> NoReturn:
+    """End a process that the handler has made by os.fork: it is no worker, and whoever waits for it wants a status."""
+    code: object = 0
+    if isinstance(outcome, SystemExit):
+        code = outcome.code or 0
+    elif isinstance(outcome, BaseException):
+        code = "".join(traceback.format_exception(outcome))
+    with contextlib.suppress(Exception):  # as at the end of any program
+        if not isinstance(code, int):
+            sys.stderr.write(f"{code}\n")
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code & 0xFF if isinstance(code, int) else 1)

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from zqd import __version__
 from zqd.errors import ExitStatus, UsageError, ZqdError
-from zqd.logs import EventLog, configure, set_level
+from zqd.logs import EventLog, configure, reopen, set_level
 from zqd.standard import complain, hold_standard_descriptors, see_out, show
 from zqd.systemd.notify import Notifier
 from zqd.worker.command import CommandHandler
@@ -116,7 +116,14 @@ class _Program:
             log("instance.default", {"handler": settings.handler})
         name = f"{NAME}@{self._instance}"
         instance = Instance(
-            settings, handler, keys, name=name, note=log, notifier=notifier, reloader=self._reload
+            settings,
+            handler,
+            keys,
+            name=name,
+            note=log,
+            notifier=notifier,
+            reloader=self._reload,
+            reloaded=lambda settings: set_level(settings.log_level),
         )
         try:
             with signals_to(instance, reload=True):
@@ -134,11 +141,10 @@ class _Program:
         return load(self._options.config, self._instance, self._options.set, self._flags)
 
     def _reload(self) -> tuple[WorkerSettings, Handler, Sequence[Keys | None]]:
+        reopen()  # the log's file (logrotate(8))
         settings, _ = self._load()
         keys = load_keys(settings)
-        handler = _handler(settings, fresh=True)
-        set_level(settings.log_level)
-        return settings, handler, keys
+        return settings, _handler(settings, fresh=True), keys
 
 
 def _handler(settings: WorkerSettings, *, fresh: bool = False) -> Handler:

@@ -16,7 +16,7 @@ from typing import Any
 from zqd.config.flat import load_flat
 from zqd.config.kinds import BOOL, DURATION, ENDPOINTS, INT, KEY_FILE, SIZE, TEXT, WORDS, Kind
 from zqd.config.settings import DAEMON_SETTINGS, Setting
-from zqd.config.values import parse_endpoint, shown
+from zqd.config.values import parse_each, parse_endpoint, parse_text, shown
 from zqd.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/zqd/worker.toml")
@@ -63,7 +63,7 @@ def _parse_backend(value: object) -> tuple[str, ...]:
         raise ValueError(f"{shown(value)} is not a list of endpoints")
     if not value:
         raise ValueError("the list is empty")
-    return tuple(map(_parse_broker, value))
+    return parse_each(_parse_broker, value)
 
 
 def _parse_broker(value: object) -> str:
@@ -84,7 +84,7 @@ def _parse_server_keys(value: object) -> tuple[str, ...]:
         value = [value]
     if not isinstance(value, list | tuple):
         raise ValueError(f"{shown(value)} is no key")
-    keys = tuple(str(TEXT.parse(key)) for key in value)
+    keys = parse_each(parse_text, value)
     return keys if any(keys) else ()
 
 
@@ -97,7 +97,7 @@ _BACKEND = Kind(
     ENDPOINTS.to_toml,
 )
 _SERVER_KEYS = Kind(
-    "string, or list of strings",
+    "key, or list of keys",
     "",
     "a key of 40 characters, or the path of a certificate, or a list of them, one for each broker",
     _parse_server_keys,
@@ -183,8 +183,8 @@ def load(
     """
     main = path or DEFAULT_PATH
     own = main.parent / INSTANCES / f"{instance}.toml"
-    files = [main, own] if path is None or own.exists() else [main]
-    values, sources = load_flat(SETTINGS, files, sets, flags, optional=path is None)
+    files = [file for file in (main, own) if file is path or _is_there(file)]
+    values, sources = load_flat(SETTINGS, files, sets, flags)
     if sources["backend"] == "default" and (text := os.environ.get(BACKEND_VARIABLE)):
         values["backend"], sources["backend"] = _from_environment(text), f"${BACKEND_VARIABLE}"
     order = ["default", *map(str, files), "--set"]
@@ -197,6 +197,15 @@ def load(
         values["handler"], sources["handler"] = DEFAULT_HANDLER, "default"
     chosen: dict[str, Any] = dict(values)
     return WorkerSettings(**chosen), sources
+
+
+def _is_there(file: Path) -> bool:
+    """Also where it is a link that leads nowhere, or cannot be looked at: reading it tells why."""
+    try:
+        os.lstat(file)
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError)
+    return True
 
 
 def _from_environment(text: str) -> tuple[str, ...]:

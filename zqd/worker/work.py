@@ -3,6 +3,7 @@
     waiting ─▶ running ─▶ answered, failed
                   └─▶ hung (past `handler_timeout`) ─▶ the same, if it ever comes back
 
+A handler's `setup` and `close` take a slot as a job does: a job that started behind one would seem to hang in its stead.
 Called by: `instance`, in its thread.
 """
 
@@ -13,15 +14,15 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from zqd.worker.broker import Note
 from zqd.worker.handler import Handler
-from zqd.worker.job import Failed, Job, Outcome
+from zqd.worker.job import Failed, Job, Outcome, Step, told
 from zqd.worker.pool import Pool, Post
 from zqd.worker.settings import WorkerSettings
 
-GRACE = 5.0  # seconds that what ends itself at `handler_timeout` may take to do so
+GRACE = 5.0  # seconds that what ends itself, at `handler_timeout` or when all ends, may take to do so
+LONG_STEP = 30.0  # seconds after which a `setup` or `close` is said to take long, without `handler_timeout`
 
 
 class Work:
@@ -36,8 +37,10 @@ class Work:
         """In the order of their start."""
         self.hung: dict[Job, Handler] = {}
         """Those that have not come back in time. They keep their slots: nothing can interrupt them."""
-        self.preparing = 0
+        self.steps: dict[Step, Handler] = {}
         """Handlers that are being set up or closed."""
+        self.abandoned = False
+        """After `abort`: some handler was still at work, `setup` and `close` included, and its thread is left behind."""
         self.pool = Pool(settings.concurrency, post)
         self._settings = settings
         self._note = note
@@ -48,14 +51,11 @@ class Work:
         """Jobs without an answer."""
         return len(self.waiting) + len(self.running) + len(self.hung)
 
-    @property
-    def abandoned(self) -> bool:
-        """Some handler is still at work, `setup` and `close` included: if it is the end, its thread is left behind."""
-        return bool(self.running or self.hung or self.preparing)
-
     def start(self) -> None:
         """Run what waits, as far as there are slots."""
-        while self.waiting and len(self.running) + len(self.hung) < self._settings.concurrency:
+        while (
+            self.waiting and len(self.running) + len(self.hung) + len(self.steps) < self._settings.concurrency
+        ):
             job = self.waiting.popleft()
             if job.wanted:
                 job.started = time.monotonic()
@@ -73,7 +73,8 @@ class Work:
         """End what runs, as far as that can be done, and take no more."""
         for handler in {self.handler, *self._replaced}:
             handler.abort()
-        self.pool.close(wait=not self.abandoned)
+        busy = self.running or self.hung or self.steps
+        self.abandoned = not self.pool.close(0 if busy else GRACE)
 
     # Ends
 
@@ -106,28 +107,43 @@ class Work:
         busy = [*self.running.values(), *self.hung.values()]
         for handler in [handler for handler in self._replaced if handler not in busy]:
             self._replaced.remove(handler)
-            self.prepare(handler, handler.close, self.closed)
+            self.close(handler)
 
-    def prepare(self, handler: Handler, step: Callable[[], Any], done: Callable[[Outcome], None]) -> None:
-        """Run a handler's `setup` or `close`, and call `done` with what came of it."""
+    def set_up(self, handler: Handler, done: Callable[[Outcome], None], *, timed: bool = True) -> None:
+        """Run a handler's `setup`, and call `done` with what came of it; where it is `timed` the log tells that it takes long."""
+        self._prepare(handler, Step("setup"), done, timed=timed)
 
+    def close(self, handler: Handler) -> None:
+        """Run a handler's `close`, after its last job."""
+        self._prepare(handler, Step("close"), self._closed, timed=True)
+
+    def _prepare(self, handler: Handler, step: Step, done: Callable[[Outcome], None], *, timed: bool) -> None:
         def finish(outcome: Outcome) -> None:
-            self.preparing -= 1
+            del self.steps[step]
             done(outcome)
 
-        self.preparing += 1
-        self.pool.prepare(handler, step, finish)
+        self.steps[step] = handler
+        self.pool.prepare(handler, step, finish, timed=timed)
 
-    def closed(self, outcome: Outcome) -> None:
-        """A handler's `close` is over."""
+    def _closed(self, outcome: Outcome) -> None:
         if isinstance(outcome, BaseException):
             self._note("handler.failed", {"step": "close", "reason": told(outcome), "exc_info": outcome})
 
     # Time
 
     @property
-    def late_at(self) -> float | None:
-        """When the oldest job that runs will have taken too long (monotonic seconds)."""
+    def due(self) -> list[float]:
+        """When to look for what takes too long (monotonic seconds)."""
+        steps = [step.started + self._step_limit for step in self.steps if step.started is not None]
+        return steps if self._late_at is None else [*steps, self._late_at]
+
+    @property
+    def _step_limit(self) -> float:
+        return self._settings.handler_timeout or LONG_STEP
+
+    @property
+    def _late_at(self) -> float | None:
+        """When the oldest job that runs will have taken too long."""
         timeout = self._settings.handler_timeout
         if not (timeout and self.running):
             return None
@@ -136,23 +152,22 @@ class Work:
 
     def give_up(self, now: float) -> Job | None:
         """The oldest job, if it has taken too long: hung from now on."""
-        if self.late_at is None or now < self.late_at:
+        if self._late_at is None or now < self._late_at:
             return None
         job, handler = next(iter(self.running.items()))
         self.hung[job] = self.running.pop(job)
-        frame = sys._current_frames().get(job.thread or 0)
-        self._note(
-            "handler.timeout",
-            {
-                "request": job.request_id,
-                "handler": handler.label,
-                "seconds": round(now - job.started, 3),
-                "stack": "".join(traceback.format_stack(frame)) if frame is not None else "",
-            },
-        )
+        self._tell_late({"request": job.request_id}, handler, now - job.started, job.thread)
         return job
 
+    def tell_long_steps(self, now: float) -> None:
+        """Say once of a `setup` or `close` that it takes long. It may: but what waits for its slot should not go unexplained."""
+        for step, handler in self.steps.items():
+            if step.started is not None and now >= step.started + self._step_limit:
+                self._tell_late({"step": step.name}, handler, now - step.started, step.thread)
+                step.started = None
 
-def told(error: BaseException) -> str:
-    """An exception in one line."""
-    return f"{type(error).__name__}: {error}"
+    def _tell_late(self, what: dict[str, object], handler: Handler, seconds: float, thread: int) -> None:
+        frame = sys._current_frames().get(thread)
+        stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
+        fields = {**what, "handler": handler.label, "seconds": round(seconds, 3), "stack": stack}
+        self._note("handler.timeout", fields)
