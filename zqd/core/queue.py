@@ -71,9 +71,7 @@ class Queue:
         if raw[:2] != EMPTY_MORE:  # not a plain REQ's
             found = envelope_of(raw)
             if found is None:
-                if (
-                    raw[: len(notice.PREFIX)] == notice.PREFIX
-                ):  # who would wait here for ever, and is to know it
+                if raw[: len(notice.PREFIX)] == notice.PREFIX:  # it would wait here for ever
                     self.ledger.refused(client, EMPTY_MORE, FailureCode.BAD_OPTIONS, AT_FRONTEND)
                 else:
                     self._malformed(client, "a request needs an empty frame and something after it")
