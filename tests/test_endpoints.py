@@ -83,10 +83,12 @@ def test_no_endpoint(text: str, complaint: str) -> None:
         ("tcp://127.0.0.1:1", True),
         ("tcp://127.9.9.9:1", True),
         ("tcp://[::1]:1", True),
+        ("tcp://[::ffff:127.0.0.1]:1", True),
         ("ipc:///run/x", True),
         ("tcp://*:1", False),
         ("tcp://[::]:1", False),
         ("tcp://192.0.2.1:1", False),
+        ("tcp://[::ffff:192.0.2.1]:1", False),
         ("tcp://[2001:db8::1]:1", False),
     ],
 )
@@ -263,3 +265,35 @@ def test_nothing_is_left_of_a_failure(tmp_path: Path, monkeypatch: pytest.Monkey
         with pytest.raises(UnavailableError):
             bind(endpoint)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("access", "taker"),
+    [
+        (Access(group="12"), "group 12"),
+        (Access(user="11"), "user 11"),
+        (Access(user="11", group="12"), "user 11 and group 12"),
+    ],
+)
+def test_an_owner_that_cannot_be_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, access: Access, taker: str
+) -> None:
+    """It is said that this was refused, and not the listening; no file stays."""
+
+    def chown(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chown", chown)
+    with pytest.raises(UnavailableError) as caught:
+        bind(IpcEndpoint(f"{tmp_path}/x"), access)
+    assert str(caught.value) == (
+        f"cannot listen at ipc://{tmp_path}/x: its file cannot be given to {taker}: Operation not permitted"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_owner_that_does_not_exist(tmp_path: Path) -> None:
+    """One line, and no file."""
+    with pytest.raises(UnavailableError, match=r"^cannot listen at ipc://.*/x: there is no group no-such$"):
+        bind(IpcEndpoint(f"{tmp_path}/x"), Access(group="no-such"))
+    assert list(tmp_path.iterdir()) == []

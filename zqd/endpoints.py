@@ -42,7 +42,10 @@ class TcpEndpoint:
     @property
     def is_loopback(self) -> bool:
         """Only this machine reaches it."""
-        return ipaddress.ip_address(self.host).is_loopback
+        address = ipaddress.ip_address(self.host)
+        # A passed socket may be one of IPv6 with an IPv4 address.
+        mapped = address.ipv4_mapped if address.version == 6 else None
+        return (mapped or address).is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ class Access:
     """A name or a number."""
 
     def owner(self) -> tuple[int, int]:
-        """User id and group id, -1 for one that stays; UnavailableError where there is none of that name."""
+        """User id and group id, -1 for one that stays; ValueError where this machine has none of that name."""
         return _id_of(self.user, "user", _user_id), _id_of(self.group, "group", _group_id)
 
 
@@ -134,7 +137,7 @@ class Listener:
         if self._inode is None or not isinstance(self.endpoint, IpcEndpoint):
             return
         path = self.endpoint.path
-        with contextlib.suppress(OSError, UnavailableError):
+        with contextlib.suppress(OSError, ValueError):
             if _inode_of(path) == self._inode:
                 if access.mode is not None:
                     os.chmod(path, access.mode)
@@ -156,8 +159,10 @@ def bind(endpoint: Endpoint, access: Access = Access()) -> Listener:
     """Listen there; UnavailableError says in one line why that cannot be. `access` is for ipc endpoints."""
     try:
         listener = _bind_tcp(endpoint) if isinstance(endpoint, TcpEndpoint) else _bind_ipc(endpoint, access)
-    except OSError as error:
-        reason = "something else listens there already" if error.errno == errno.EADDRINUSE else error.strerror
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            reason = "something else listens there already"
         raise UnavailableError(f"cannot listen at {endpoint}: {reason}") from error
     listener.asked = endpoint
     return listener
@@ -210,7 +215,7 @@ def _bind_ipc(endpoint: IpcEndpoint, access: Access) -> Listener:
             inode = _inode_of(endpoint.path)
             try:
                 if owner != (-1, -1):
-                    os.chown(endpoint.path, *owner, follow_symlinks=False)
+                    _give(endpoint.path, owner, access)
             except BaseException:
                 os.unlink(endpoint.path)
                 raise
@@ -219,6 +224,16 @@ def _bind_ipc(endpoint: IpcEndpoint, access: Access) -> Listener:
         sock.close()
         raise
     return Listener(sock, endpoint, inode)
+
+
+def _give(path: str, owner: tuple[int, int], access: Access) -> None:
+    """Make the file theirs; the OSError says that it was this."""
+    try:
+        os.chown(path, *owner, follow_symlinks=False)
+    except OSError as error:
+        whose = {"user": access.user, "group": access.group}
+        taker = " and ".join(f"{what} {name}" for what, name in whose.items() if name)
+        raise OSError(error.errno, f"its file cannot be given to {taker}: {error.strerror}") from error
 
 
 def _clear_way(path: str) -> None:
@@ -284,7 +299,7 @@ def _id_of(name: str, what: str, look_up: Callable[[str], int]) -> int:
     except (KeyError, ValueError):  # ValueError: thousands of digits
         number = NOBODY
     if number >= NOBODY:
-        raise UnavailableError(f"there is no {what} {name:.60}, to whom a socket shall belong")
+        raise ValueError(f"there is no {what} {name:.60}")
     return number
 
 

@@ -27,7 +27,8 @@ import zmq
 from tests.bench.contestants import BASELINE, Broker
 from tests.bench.measure import Spread
 from tests.support.processes import steady_endpoint, wait_for
-from zqd.keys import load_public, load_secret, write_pair, z85_encode
+from zqd.keys.pair import load_public, load_secret, write_pair
+from zqd.keys.z85 import z85_encode
 
 CLIENTS, WORKERS, PROCESSES = 200, 16, 2  # so many of each kind, in so many processes of each kind
 WARM_UP = 0.5  # seconds

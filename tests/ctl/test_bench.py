@@ -13,7 +13,6 @@ from tests.ctl.running import ZQCTL, listen, said, zqctl
 from tests.support.processes import Zqd
 from zqd.ctl import bench
 from zqd.ctl.connection import ControlError
-from zqd.ctl.request import Keys
 
 MANY = (
     1100  # more sockets than a context of libzmq has by itself, and more than a shell's limit of descriptors
@@ -48,7 +47,7 @@ def test_a_socket_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None
         raise zmq.ZMQError(errno.ENFILE)
 
     monkeypatch.setattr(bench, "connect", connect)
-    load = bench.Load("tcp://127.0.0.1:9", Keys(), b"", clients=3, total=5, timeout=1)
+    load = bench.Load("tcp://127.0.0.1:9", None, b"", clients=3, total=5, timeout=1)
     with pytest.raises(ControlError, match="cannot open 3 connections: Too many open files in system"):
         load.run(lambda: None)
 

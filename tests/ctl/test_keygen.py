@@ -19,7 +19,8 @@ from tests.ctl.running import said, zqctl
 from tests.daemon.configured import DEFAULT, ConfiguredZqd
 from tests.interop.peers import exchange
 from zqd.ctl.connection import ExitStatus
-from zqd.keys import load_public, load_secret, z85_encode
+from zqd.keys.pair import load_public, load_secret
+from zqd.keys.z85 import z85_encode
 
 
 def keygen(folder: Path, *arguments: str) -> tuple[int, str, str]:
@@ -186,8 +187,11 @@ def test_keys_where_there_is_no_curve(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--curve-secret", "x"], "--curve-secret needs --server-key, the key of zqd"),
-        (["--server-key", "short"], "short: cannot be read (No such file or directory)"),
+        (
+            ["--curve-secret", "x"],
+            "--curve-secret: means nothing without the key of a broker; expected --server-key as well",
+        ),
+        (["--server-key", "short"], "--server-key: short: cannot be read (No such file or directory)"),
         (
             ["--server-key", "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7", "--curve-secret", "x"],
             "cannot be read",

@@ -13,8 +13,8 @@ import zmq
 from tests.ctl.echo import worker
 from tests.ctl.running import NOBODY, ROOT, ZQCTL, listen, said, zqctl
 from tests.support.processes import Zqd, steady_endpoint
-from zqd.ctl.connection import ControlError, ExitStatus
-from zqd.ctl.request import Keys, outcome_of
+from zqd.ctl.connection import ExitStatus
+from zqd.ctl.request import outcome_of
 
 
 @pytest.fixture
@@ -159,16 +159,6 @@ def test_a_secret_is_not_repeated(command: list[str], secret: str) -> None:
         2,
         "zqctl: --curve-secret: it is a key itself and not the file that has it; expected the path of a .key_secret certificate\n",
     )
-
-
-def test_a_file_that_is_called_like_a_key_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It exists, and what is wrong with it is told with its path."""
-    public, _ = zmq.curve_keypair()
-    (tmp_path / SECRET).write_text("x = y\n")
-    (tmp_path / SECRET).chmod(0o600)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ControlError, match="has no secret-key"):
-        Keys.of({"server_key": public.decode(), "curve_secret": SECRET})
 
 
 def test_a_reply_that_only_looks_like_a_failure_is_a_reply() -> None:

@@ -12,7 +12,8 @@ from tests.faults.raw import RawPeer
 from tests.support.processes import wait_for
 from tests.zmtp import peers
 from tests.zmtp.curve_client import CurveClient
-from zqd.keys import load_public, load_secret, write_pair, z85_encode
+from zqd.keys.pair import load_public, load_secret, write_pair
+from zqd.keys.z85 import z85_encode
 from zqd.zmtp.frames import COMMAND, encode_frame
 
 

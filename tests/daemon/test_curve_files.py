@@ -16,7 +16,8 @@ from tests.daemon.configured import DEFAULT, ConfiguredZqd
 from tests.daemon.keyring import CurvePeer, Keyring, refusal
 from tests.interop.peers import exchange
 from tests.support.processes import PATIENCE
-from zqd.keys import load_secret, z85_encode
+from zqd.keys.pair import load_secret
+from zqd.keys.z85 import z85_encode
 
 CONFIG = 78  # exit status (sysexits.h)
 
@@ -186,7 +187,7 @@ def test_no_secret_is_shown(tmp_path: Path, keyring: Keyring, connect: Connect) 
 
 def _secret_of(certificate: str) -> bytes:
     """The secret in the text of a certificate."""
-    from zqd.keys import z85_decode
+    from zqd.keys.z85 import z85_decode
 
     return z85_decode(certificate.partition('secret-key = "')[2].partition('"')[0])
 

@@ -131,7 +131,7 @@ def test_an_added_key(zqd: ConfiguredZqd, keyring: Keyring, connect: Connect) ->
     wait_for(lambda: reasons(zqd), "the refusal")
     before = names(zqd)
     keyring.authorize("alice", "bob", "carol")
-    assert zqd.control("reload") == {"changes": [], "added": [], "removed": []}
+    zqd.control("reload")
     exchange(connect(zmq.REQ, zqd.frontend, **keyring.options("carol")), worker)
     assert names(zqd).items() >= before.items()
     assert "carol" in names(zqd).values()

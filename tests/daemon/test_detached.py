@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -17,6 +19,7 @@ import pytest
 import zmq
 
 from tests.conftest import Connect
+from tests.daemon.passing import wrapper
 from tests.support.processes import PATIENCE, Zqd, wait_for
 
 
@@ -135,13 +138,68 @@ def test_a_second_start_is_refused(detached: Detached) -> None:
     assert detached.pid == pid
 
 
-@pytest.mark.parametrize("left", ["4194304\n", f"{os.getpid()}\n", "", "nonsense", "1\n2\n" * 50])
+@pytest.mark.parametrize("left", ["4194304\n", f"{os.getpid()}\n", "", "\n", "  12"])
 def test_a_stale_file_is_replaced(detached: Detached, left: str) -> None:
-    """Whatever stands in it, the pid of another living process too: only the lock says that a zqd lives."""
+    """Whoever's pid stands in it, another living process's too: only the lock says that a zqd lives."""
     detached.pid_file.write_text(left)
     assert detached.start() == (0, "")
     assert runs(detached.pid)
     assert detached.pid != os.getpid()
+
+
+@pytest.mark.parametrize("content", ["nonsense", "-1\n", "1\n2\n" * 50, "[queues.default]\n", "\0" * 20])
+def test_a_file_that_is_something_else_stays(detached: Detached, content: str) -> None:
+    """A mistyped path costs nobody his file: it is neither written over nor removed."""
+    detached.pid_file.write_text(content)
+    sentence = (
+        f"zqd: the pid file {detached.pid_file} has something else in it; "
+        "expected one that is empty or has a process id, or none yet\n"
+    )
+    assert detached.start() == (69, sentence)
+    assert detached.pid_file.read_text() == content
+
+
+def test_a_pid_file_that_is_no_file(detached: Detached) -> None:
+    """Such as a FIFO."""
+    os.mkfifo(detached.pid_file)
+    status, errors = detached.start()
+    assert (status, errors.count("\n")) == (69, 1)
+    assert f"the pid file {detached.pid_file} is no regular file" in errors
+    assert detached.pid_file.is_fifo()
+    detached.pid_file.unlink()
+
+
+def test_nothing_of_the_starter_stays_open(detached: Detached, tmp_path: Path) -> None:
+    """A lock that it held is free when it gives it up, and the reader of a pipe that it had sees its end."""
+    lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    reading, writing = os.pipe()
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    assert detached.start(pass_fds=(lock, writing)) == (0, "")
+    os.close(lock)
+    os.close(writing)
+    other = os.open(tmp_path / "lock", os.O_RDWR)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert select.select([reading], [], [], PATIENCE)[0]
+    assert os.read(reading, 1) == b""
+    os.close(other)
+    os.close(reading)
+
+
+def test_passed_sockets_stay(detached: Detached, connect: Connect) -> None:
+    """They are not the starter's; what else it had open beside them goes."""
+    reading, writing = os.pipe()
+    with socket.create_server(("127.0.0.1", 0)) as frontend:
+        fds = [frontend.fileno()]
+        started = detached.start(wrapper=wrapper(["frontend"], fds), pass_fds=(*fds, writing))
+        endpoint = "tcp://{}:{}".format(*frontend.getsockname())
+    assert started == (0, "")
+    os.close(writing)
+    assert os.read(reading, 1) == b""
+    os.close(reading)
+    client, worker = connect(zmq.REQ, endpoint), connect(zmq.REP, detached.options[-1])
+    client.send(b"body")
+    worker.send(worker.recv())
+    assert client.recv() == b"body"
 
 
 def test_after_a_kill(detached: Detached) -> None:

@@ -124,17 +124,10 @@ def test_a_socket_in_use(tmp_path: Path, name: str) -> None:
 
 
 def test_the_group_of_the_control_socket(tmp_path: Path) -> None:
-    """`control_group` is that of the control socket alone; one that does not exist is status 69."""
+    """`control_group` is that of the control socket."""
     group = tmp_path.stat().st_gid
     with ConfiguredZqd(tmp_path, f'control_group = "{group}"\n' + DEFAULT) as zqd:
         assert zqd.control_path.stat().st_gid == group
-    config = tmp_path / "zqd.toml"
-    config.write_text('control_group = "no-such-group"\n' + DEFAULT)
-    command = [sys.executable, "-m", "zqd.daemon", "--config", str(config), "--log-level", "error"]
-    command += ["--control", f"ipc://{tmp_path}/control.sock"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
-    assert done.returncode == 69
-    assert done.stderr == "zqd: there is no group no-such-group, to whom a socket shall belong\n"
 
 
 # What a client can do

@@ -22,7 +22,7 @@ from tests.faults.flood import KEPT
 from tests.faults.test_silence import Cable, cable, ended, network
 from tests.interop.peers import exchange
 from tests.support.processes import wait_for
-from zqd.keys import load_public
+from zqd.keys.pair import load_public
 
 __all__ = ["cable"]
 

@@ -12,7 +12,9 @@ import zmq
 from tests.conftest import Connect
 from tests.interop.peers import monitored
 from tests.support.processes import PATIENCE
-from zqd.keys import Authorized, Entry, KeyPair, z85_decode, z85_encode
+from zqd.keys.authorized import Authorized, Entry
+from zqd.keys.pair import KeyPair
+from zqd.keys.z85 import z85_decode, z85_encode
 from zqd.zmtp.connection import Connection, Message, Oversize
 from zqd.zmtp.curve import ENTROPY_SIZE, Curve, CurveServer
 from zqd.zmtp.frames import decode_message, encode_message

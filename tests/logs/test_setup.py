@@ -57,11 +57,11 @@ def test_auto_for_a_pipe(
     assert receiver.datagrams() == []
 
 
-@pytest.mark.parametrize(("no_color", "coloured"), [(None, True), ("1", False)])
+@pytest.mark.parametrize(("no_color", "coloured"), [(None, True), ("", True), ("1", False), ("0", False)])
 def test_auto_for_a_terminal(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch, no_color: str | None, coloured: bool
 ) -> None:
-    """A terminal gets lines for people, in colour unless NO_COLOR is set."""
+    """A terminal gets lines for people, in colour unless NO_COLOR is set and not empty (no-color.org)."""
     if no_color is None:
         monkeypatch.delenv("NO_COLOR", raising=False)
     else:

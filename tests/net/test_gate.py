@@ -14,7 +14,7 @@ import pytest
 from tests.zmtp import peers
 from tests.zmtp.curve_client import CLIENT, CurveClient, accepted, new_server
 from zqd.config import load
-from zqd.keys import Authorized, Entry
+from zqd.keys.authorized import Authorized, Entry
 from zqd.net.device import Device
 from zqd.net.gate import IPV6_SITE, MOST_ADDRESSES, Gate, is_loopback
 from zqd.net.link import Link, Stage

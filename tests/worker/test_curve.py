@@ -18,7 +18,8 @@ from tests.support.processes import Zqd, wait_for
 from tests.worker import samples
 from tests.worker.test_program import call
 from tests.worker.workers import SAMPLES, WorkerProcess
-from zqd.keys import load_secret, z85_encode
+from zqd.keys.pair import load_secret
+from zqd.keys.z85 import z85_encode
 from zqd.worker import Worker
 
 UNAUTHORIZED = "this key is not authorized there"

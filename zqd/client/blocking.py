@@ -33,9 +33,10 @@ from zqd.client.arguments import (
 )
 from zqd.client.carrier import Carrier
 from zqd.client.errors import ClosedError
-from zqd.client.keys import Keys, OwnSecret, ServerKeys, keys_of
+from zqd.client.keys import OwnSecret, ServerKeys, keys_of
 from zqd.client.session import Call, Session
 from zqd.errors import FailureCode
+from zqd.keys.connection import Keys
 
 CLOSE_PATIENCE = 5.0  # seconds that `close` waits for the client's own thread
 CLOSED = "the client is closed"

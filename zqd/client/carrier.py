@@ -15,8 +15,9 @@ from typing import Final
 
 import zmq
 
-from zqd.client.keys import Keys, refusal
+from zqd.client.keys import refusal
 from zqd.client.session import Broker, Link, Session
+from zqd.keys.connection import Keys
 
 RENEW = 10.0  # seconds without a connection after which a socket is replaced: libzmq gives some failures up for good
 ASK_AGAIN = 1.0  # seconds likewise, of a broker that has refused us, or if no new socket could be opened

@@ -1,18 +1,18 @@
 """The CURVE keys of a client's connections, and what a handshake that has failed says about them.
 
-What a program hands over is checked at once: TypeError or ValueError, one sentence, in which no secret is; neither is one
-in a repr. Called by: `blocking`, `tasks`, and `carrier`, which gives the keys to its sockets.
+What a program hands over is checked at once: TypeError, or ValueError with a line for each fault, in which no secret is.
+Called by: `blocking`, `tasks`, and `carrier`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import zmq
 
 from zqd.errors import ConfigError
+from zqd.keys.connection import Keys, connection_keys
 
 ServerKeys = str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None
 """A public key in 40 characters, or the path of its certificate: for all brokers, or one for each."""
@@ -21,43 +21,23 @@ OwnSecret = str | os.PathLike[str] | None
 """The path of a `.key_secret` certificate."""
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """Those of one connection, 32 bytes each."""
-
-    server: bytes
-    public: bytes
-    secret: bytes = field(repr=False)
-
-    def apply(self, socket: zmq.Socket[bytes]) -> None:
-        """Have a socket use them from its next connection on."""
-        socket.setsockopt(zmq.CURVE_SERVERKEY, self.server)
-        socket.setsockopt(zmq.CURVE_PUBLICKEY, self.public)
-        socket.setsockopt(zmq.CURVE_SECRETKEY, self.secret)
-
-
 def keys_of(count: int, server_key: ServerKeys, curve_secret: OwnSecret) -> tuple[Keys | None, ...]:
     """The keys for each of `count` brokers, None for one without CURVE."""
     servers = _servers(server_key)
-    if not any(servers):
-        if curve_secret is not None:
-            raise ValueError("curve_secret means nothing without server_key, the key of the broker")
-        return (None,) * count
-    if len(servers) not in {1, count}:
-        raise ValueError(
-            f"{len(servers)} keys in server_key for {count} brokers: expected one for all, or one for each"
-        )
-    ours = _own_pair(curve_secret)
-    keys = tuple(Keys(_public(server), *ours) if server else None for server in servers)
-    return keys * count if len(keys) < count else keys
+    secret = None if curve_secret is None else _text("curve_secret", curve_secret)
+    try:
+        return connection_keys(servers, secret, count)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
 
 
-def _servers(server_key: object) -> list[str]:
+def _servers(server_key: object) -> list[str | None]:
+    """Nothing, in whatever way it is said, is None."""
     if server_key is None:
         return []
     if isinstance(server_key, str | os.PathLike | bytes) or not isinstance(server_key, Iterable):
         server_key = [server_key]
-    return [_text("server_key", server) for server in server_key]
+    return [_text("server_key", server) or None for server in server_key]
 
 
 def _text(name: str, value: object) -> str:
@@ -65,35 +45,6 @@ def _text(name: str, value: object) -> str:
     if not isinstance(text, str):
         raise TypeError(f"{name} is a str or a path, not {type(value).__name__}")
     return text
-
-
-def _public(server: str) -> bytes:
-    from zqd.keys import load_public
-
-    try:
-        return load_public(server)
-    except ConfigError as error:
-        raise ValueError(f"server_key: {error}") from None
-
-
-def _own_pair(curve_secret: object) -> tuple[bytes, bytes]:
-    """Public and secret half; without a certificate a pair for this client alone."""
-    from zqd.keys import load_secret, looks_like_key, z85_decode
-
-    if curve_secret is None:
-        public, secret = zmq.curve_keypair()
-        return z85_decode(public.decode()), z85_decode(secret.decode())
-    path = _text("curve_secret", curve_secret)
-    if looks_like_key(path):
-        raise ValueError(
-            "curve_secret: it is a key itself and not the file that has it; "
-            "expected the path of a .key_secret certificate"
-        )
-    try:
-        pair = load_secret(os.path.abspath(path))  # a bare name would be a credential's
-    except ConfigError as error:
-        raise ValueError(f"curve_secret: {error}") from None
-    return pair.public, pair.secret
 
 
 def refusal(event: int, value: int, *, curve: bool) -> tuple[str, bool]:

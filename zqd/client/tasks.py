@@ -26,9 +26,10 @@ from zqd.client.arguments import (
 )
 from zqd.client.carrier import Carrier
 from zqd.client.errors import ClosedError
-from zqd.client.keys import Keys, OwnSecret, ServerKeys, keys_of
+from zqd.client.keys import OwnSecret, ServerKeys, keys_of
 from zqd.client.session import Session
 from zqd.errors import FailureCode
+from zqd.keys.connection import Keys
 
 CLOSED = "the client is closed"
 ELSEWHERE = "the client belongs to another event loop: make one in each"

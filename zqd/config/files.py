@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 
 from zqd.config.values import shown
-from zqd.keys import looks_like_key
+from zqd.keys.z85 import looks_like_key
 
 DEFAULT_PATH = Path("/etc/zqd/zqd.toml")
 """The file that is read when no other is named; it need not exist."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from zqd.config.settings import Setting, did_you_mean
 from zqd.config.values import Value, shown
-from zqd.keys import looks_like_key
+from zqd.keys.z85 import looks_like_key
 
 Reading = Callable[[Setting], Value]
 """A value as a source wrote it, for the row that says what it means. Raises ValueError as `Setting.parse` does."""

@@ -16,7 +16,7 @@ import shlex
 from collections.abc import Callable, Iterable
 
 from zqd.endpoints import parse as parse_endpoint_text
-from zqd.keys import looks_like_key
+from zqd.keys.z85 import looks_like_key
 
 _TYPE_NAMES: dict[type, str] = {dict: "a table", list: "a list", tuple: "a list", type(None): "nothing"}
 

@@ -17,8 +17,9 @@ import zmq
 
 from zqd.ctl.connection import ControlError, ExitStatus
 from zqd.ctl.local import Session
-from zqd.ctl.request import Keys, connect, frontend, message, outcome_of
+from zqd.ctl.request import connect, curve_keys, frontend, message, outcome_of
 from zqd.ctl.tables import latency, rate, size
+from zqd.keys.connection import Keys
 
 BAR = 30  # characters
 REDRAW = 0.1  # seconds between two drawings of the bar
@@ -29,7 +30,7 @@ class Load:
     """`clients` connections that have one request each on the way, until `total` were sent, all answered or given up."""
 
     def __init__(
-        self, endpoint: str, keys: Keys, body: bytes, *, clients: int, total: int, timeout: float
+        self, endpoint: str, keys: Keys | None, body: bytes, *, clients: int, total: int, timeout: float
     ) -> None:
         self.latencies: list[float] = []
         """Seconds, of the requests that were answered."""
@@ -116,7 +117,7 @@ class Load:
 
 def run(session: Session, args: dict[str, Any]) -> int:
     """Make the load and print the summary; status 1 where a request failed."""
-    keys = Keys.of(args)
+    keys = curve_keys(args)
     endpoint = frontend(session, args["queue"], args["endpoint"])
     load = Load(
         endpoint,

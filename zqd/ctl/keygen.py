@@ -12,7 +12,7 @@ from typing import Any
 from zqd.ctl.connection import ControlError, ExitStatus
 from zqd.ctl.local import Session
 from zqd.errors import UnavailableError, UsageError
-from zqd.keys import write_pair
+from zqd.keys.pair import write_pair
 
 
 def run(session: Session, args: dict[str, Any]) -> int:

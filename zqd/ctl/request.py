@@ -21,7 +21,8 @@ from zqd.control.inquiries import by_name
 from zqd.ctl.connection import ControlError, ExitStatus, probe
 from zqd.ctl.local import Session
 from zqd.endpoints import MAX_PATH
-from zqd.errors import ZqdError
+from zqd.errors import ConfigError
+from zqd.keys.connection import Keys, connection_keys
 from zqd.standard import note
 
 PROTOCOL = b"zqd/1"
@@ -48,7 +49,7 @@ class Outcome(NamedTuple):
 def run(session: Session, args: dict[str, Any]) -> int:
     """Send it, wait, print; status 1 where it failed."""
     body = _standard_input() if args["body"] == "-" else os.fsencode(args["body"])
-    keys = Keys.of(args)
+    keys = curve_keys(args)
     endpoint = frontend(session, args["queue"], args["endpoint"])
     context = zmq.Context[zmq.Socket[bytes]](1)
     try:
@@ -118,43 +119,23 @@ def _reach(endpoint: str, timeout: float) -> None:
         return
 
 
-class Keys(NamedTuple):
-    """CURVE keys of a connection, each 40 characters; `server` is empty for a connection without."""
-
-    server: bytes = b""
-    public: bytes = b""
-    secret: bytes = b""
-
-    @staticmethod
-    def of(args: dict[str, Any]) -> Keys:
-        """As --server-key and --curve-secret say. Raises `ControlError`."""
-        server, mine = args["server_key"], args["curve_secret"]
-        if server is None:
-            if mine is not None:
-                raise ControlError(ExitStatus.USAGE, "--curve-secret needs --server-key, the key of zqd")
-            return Keys()
-        from zqd.keys import load_public, load_secret, looks_like_key, z85_encode
-
-        if mine is not None and looks_like_key(mine) and not os.path.exists(mine):
-            sentence = "--curve-secret: it is a key itself and not the file that has it; expected the path of a .key_secret certificate"
-            raise ControlError(ExitStatus.USAGE, sentence)
-        try:
-            theirs = z85_encode(load_public(server)).encode()
-            if mine is None:
-                return Keys(theirs, *zmq.curve_keypair())
-            pair = load_secret(os.path.abspath(mine))  # a bare name would be a credential's
-        except ZqdError as error:
-            raise ControlError(ExitStatus.USAGE, str(error)) from None
-        return Keys(theirs, z85_encode(pair.public).encode(), z85_encode(pair.secret).encode())
+def curve_keys(args: dict[str, Any]) -> Keys | None:
+    """As --server-key and --curve-secret say, None for a connection without. Raises `ControlError`."""
+    options = ("--server-key", "--curve-secret")
+    try:
+        (keys,) = connection_keys([args["server_key"]], args["curve_secret"], 1, names=options)
+    except ConfigError as error:
+        raise ControlError(ExitStatus.USAGE, "; ".join(error.problems)) from None
+    return keys
 
 
-def connect(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, keys: Keys) -> zmq.Socket[bytes]:
+def connect(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, keys: Keys | None) -> zmq.Socket[bytes]:
     """A DEALER that is connecting. Raises `ControlError` where that is no endpoint."""
     sock = context.socket(zmq.DEALER)
     sock.setsockopt(zmq.LINGER, 0)
     sock.setsockopt(zmq.IPV6, 1)
-    if keys.server:
-        sock.curve_serverkey, sock.curve_publickey, sock.curve_secretkey = keys
+    if keys is not None:
+        keys.apply(sock)
     try:
         sock.connect(endpoint)
     except zmq.ZMQError as fault:

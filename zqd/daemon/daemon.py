@@ -18,8 +18,8 @@ from zqd.control.commands import COMMANDS
 from zqd.control.publisher import Publisher
 from zqd.control.server import ControlServer
 from zqd.control.waiters import Waiters
+from zqd.daemon.check import check
 from zqd.daemon.desk import Desk
-from zqd.daemon.gates import gates
 from zqd.daemon.service import Service
 from zqd.daemon.sockets import ROLES, SIDES, Sockets
 from zqd.errors import UnavailableError
@@ -90,7 +90,8 @@ class Daemon:
                     f"only {self.limit} files can be open (ulimit -n): at least {least} are needed"
                 )
             self._cleanup.callback(self._close_devices)
-            guards = gates(self.config.queues)
+            self.sockets.adopt(self.config)
+            guards = check(self.config, self.sockets)
             for queue in self.config.queues:
                 device = self.add(queue)
                 for side in SIDES:
@@ -101,7 +102,6 @@ class Daemon:
                 self._cleanup.callback(self.servers[role].close)
                 for listener in self.sockets.of_role(self.config, role):
                     self.servers[role].listen(listener)
-            self.sockets.check(self.config)
         except BaseException:
             self.close()
             raise
@@ -157,6 +157,9 @@ class Daemon:
     def remove(self, name: str) -> None:
         """One queue less: it ends like a stop (rule 23)."""
         device = self.device(name)
+        for side in SIDES:
+            for listener in self.sockets.adopted.get((name, side), ()):
+                device.side(side).release(listener)  # it may come back
         device.stop()
         self._leaving.append(device)
 

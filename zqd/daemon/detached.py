@@ -10,12 +10,31 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
+import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import Self
 
 import daemon
 
 from zqd.errors import UnavailableError
+
+
+def close_inherited(keep: Collection[int]) -> None:
+    """Close what the starter left open, but for the standard descriptors and `keep`, before anything of ours is open.
+
+    A lock that it holds would stay taken for as long as zqd lives, and a pipe's reader would wait for its end as long.
+    """
+    for descriptor in _open_descriptors():
+        if descriptor not in keep:
+            with contextlib.suppress(OSError):  # the listing's own is closed already
+                os.close(descriptor)
+
+
+def _open_descriptors() -> list[int]:
+    """All but the standard ones."""
+    return [int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2]
 
 
 class PidFile:
@@ -28,6 +47,7 @@ class PidFile:
     def __enter__(self) -> Self:
         try:
             self._lock()
+            self._check()
             os.ftruncate(self._fd, 0)
         except OSError as error:
             raise UnavailableError(f"cannot have the pid file {self._path}: {error.strerror}") from error
@@ -52,7 +72,7 @@ class PidFile:
         umask = os.umask(0)
         os.umask(umask)
         daemon.DaemonContext(
-            files_preserve=[int(fd) for fd in os.listdir("/proc/self/fd") if int(fd) > 2],
+            files_preserve=_open_descriptors(),
             umask=umask,
             signal_map={},
             detach_process=True,
@@ -75,6 +95,19 @@ class PidFile:
             if self._is_ours():
                 return
             os.close(self._fd)  # another zqd that ended has removed it in between
+
+    def _check(self) -> None:
+        """Refuse a file that is something else: it would be written over now, and removed at the end."""
+        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+            fault = "is no regular file"
+        elif not re.fullmatch(rb"\s*[0-9]*\s*", os.pread(self._fd, 64, 0)):
+            fault = "has something else in it"
+        else:
+            return
+        os.close(self._fd)
+        raise UnavailableError(
+            f"the pid file {self._path} {fault}; expected one that is empty or has a process id, or none yet"
+        )
 
     def _is_ours(self) -> bool:
         try:

@@ -15,11 +15,11 @@ from typing import NoReturn
 
 from zqd import __version__
 from zqd.config import Config, describe, load
+from zqd.daemon.check import check
 from zqd.daemon.daemon import Daemon
-from zqd.daemon.gates import gates
 from zqd.daemon.service import Service
 from zqd.daemon.signals import signals_to
-from zqd.daemon.sockets import Sockets, access
+from zqd.daemon.sockets import Sockets
 from zqd.errors import ExitStatus, UsageError, ZqdError
 from zqd.logs import EventLog, configure
 from zqd.standard import complain, hold_standard_descriptors, see_out, show
@@ -35,19 +35,25 @@ def run(argv: list[str] | None = None) -> int:
         _check(arguments)
         if arguments.config is not None:
             arguments.config = arguments.config.absolute()  # detaching changes the working directory
+        # Before any descriptor of ours could be taken for one of them.
+        passed = PassedSockets.from_environment()
+        if arguments.daemonize:
+            from zqd.daemon.detached import close_inherited  # python-daemon is slow to import
+
+            close_inherited(keep=passed.descriptors)
         flags = {key: getattr(arguments, key) for key in _FLAGS}
 
         def load_anew() -> Config:
-            return load(arguments.config, arguments.set, flags)
+            return load(arguments.config, arguments.set, flags, passed.names)
 
         config = load_anew()
         if arguments.check_config:
-            check(config)
+            check(config, Sockets(passed))
             show("the configuration is good\n")
         elif arguments.print_config:
             show(describe(config))
         else:
-            serve(config, load_anew, arguments.pidfile if arguments.daemonize else None)
+            serve(config, load_anew, passed, arguments.pidfile if arguments.daemonize else None)
     except ZqdError as error:
         complain("zqd", str(error))
         return error.status
@@ -59,14 +65,14 @@ def run(argv: list[str] | None = None) -> int:
     return ExitStatus.OK
 
 
-def serve(config: Config, load_anew: Callable[[], Config], pid_path: Path | None) -> None:
+def serve(
+    config: Config, load_anew: Callable[[], Config], passed: PassedSockets, pid_path: Path | None
+) -> None:
     """Run a daemon until it was stopped; raises ZqdError where it cannot start. With a pid file's path it detaches."""
     with contextlib.ExitStack() as cleanup:
-        # Before any descriptor of ours could be taken for one of them.
-        passed = PassedSockets.from_environment()
         target, pid_file = config.log_target, None
         if pid_path is not None:
-            from zqd.daemon.detached import PidFile  # python-daemon is slow to import
+            from zqd.daemon.detached import PidFile
 
             pid_file = cleanup.enter_context(PidFile(pid_path))
             target = "syslog" if target == "stderr" else target
@@ -96,13 +102,6 @@ def serve(config: Config, load_anew: Callable[[], Config], pid_path: Path | None
                 daemon.run()
             finally:
                 daemon.close()
-
-
-def check(config: Config) -> None:
-    """Raise ZqdError for what can be known without listening: the files of keys, the owners of sockets."""
-    gates(config.queues)
-    for queue in config.queues:
-        access(queue).owner()
 
 
 _FLAGS = ("frontend", "backend", "control", "log_level", "log_format", "allow_unauthenticated")

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from zqd.config import Config, QueueConfig
 from zqd.config.changes import Changes, compare, settle
-from zqd.daemon.gates import gates
+from zqd.daemon.check import check
+from zqd.daemon.gates import key_changes
 from zqd.daemon.sockets import SIDES, Place, access, wanted
 from zqd.endpoints import Access, Listener, bind, parse
 from zqd.errors import UnavailableError, ZqdError
 from zqd.logs import reopen, set_level
+from zqd.net.device import Device
+from zqd.net.gate import Gate
 
 if TYPE_CHECKING:
     from zqd.daemon.daemon import Daemon
@@ -42,25 +45,35 @@ def reload(daemon: Daemon) -> dict[str, Any]:
 def _reload(daemon: Daemon) -> dict[str, Any]:
     reopen()
     loaded = daemon.load()
-    new, changes = settle(daemon.config, loaded), compare(daemon.config, loaded)
-    _Plan(daemon, new).apply(changes)
-    answer = _answer(changes)
-    told = {
-        "changed": [change.key for change in changes.values if change.reloadable],
-        "pending": [change.key for change in changes.values if not change.reloadable],
+    gates = check(loaded, daemon.sockets)  # key files are read anew at every reload
+    changes = compare(daemon.config, loaded)
+    rows = [
+        {"key": change.key, "old": change.old, "new": change.new, "applied": change.reloadable}
+        for change in changes.values
+    ]
+    rows += _Plan(daemon, settle(daemon.config, loaded), gates).apply(changes)
+    queues = {
+        "added": [queue.name for queue in changes.added],
+        "removed": [queue.name for queue in changes.removed],
     }
-    daemon.note("config.reloaded", {**told, "added": answer["added"], "removed": answer["removed"]})
-    return answer
+    changed, pending = (
+        list(dict.fromkeys(row["key"] for row in rows if row["applied"] is applied))
+        for applied in (True, False)
+    )
+    daemon.note("config.reloaded", {"changed": changed, "pending": pending, **queues})
+    return {"changes": rows, **queues}
 
 
 Wish = tuple[Place, str]
 """A place and an endpoint that is to listen there."""
+Row = dict[str, Any]
+"""A change as the reply has it: the setting's dotted `key`, `old`, `new`, and whether it is `applied`."""
 
 
 class _Plan:
     """All that has to be had before anything changes; making one raises ZqdError, `apply` cannot fail."""
 
-    def __init__(self, daemon: Daemon, new: Config) -> None:
+    def __init__(self, daemon: Daemon, new: Config, gates: dict[Place, Gate]) -> None:
         self._daemon = daemon
         self._new = new
         had, wishes = self._wishes(daemon.config), self._wishes(new)
@@ -68,11 +81,9 @@ class _Plan:
         needed = [wish for wish in wishes if wish not in had]
         self._moves = self._find_moves(needed)
         self._listeners: dict[Wish, Listener] = {}
-        self._gates = gates(new.queues)  # key files are read anew at every reload
+        self._gates = gates
         queues = {queue.name: queue for queue in new.queues}
         try:
-            for queue in new.queues:
-                access(queue).owner()
             for place, endpoint in needed:
                 if (place, endpoint) not in self._moves:
                     self._listeners[place, endpoint] = self._bound(endpoint, access(queues[place[0]]))
@@ -81,8 +92,8 @@ class _Plan:
                 listener.close()
             raise
 
-    def apply(self, changes: Changes) -> None:
-        """Go from the one to the other."""
+    def apply(self, changes: Changes) -> list[Row]:
+        """Go from the one to the other; returns what `changes` does not know, the changes of files of keys."""
         daemon, new = self._daemon, self._new
         taken = {old: wish for wish, old in self._moves.items()}
         for wish in self._released:
@@ -96,15 +107,22 @@ class _Plan:
         for queue in changes.removed:
             daemon.remove(queue.name)
         added = {queue.name for queue in changes.added}
+        rows: list[Row] = []
         for queue in new.queues:
-            device = daemon.add(queue) if queue.name in added else daemon.device(queue.name)
+            came = queue.name in added
+            device = daemon.add(queue) if came else daemon.device(queue.name)
+            renewed: list[Row] = []
             for side_name in SIDES:
-                device.guard(side_name, self._gates[queue.name, side_name])
-                for listener in self._of_place((queue.name, side_name)):
+                place = queue.name, side_name
+                renewed += _guard(device, side_name, self._gates[place])
+                again = daemon.sockets.adopted.get(place, []) if came else []
+                for listener in (*again, *self._of_place(place)):
                     device.listen(side_name, listener)
             device.adopt(queue)
             changed = [row.key for row in changes.values if row.queue == queue.name and row.reloadable]
-            if queue.name in added:
+            changed += [row["key"] for row in renewed if row["key"] not in changed]
+            rows += renewed
+            if came:
                 daemon.note("queue.added", {"queue": queue.name})
             elif changed:
                 daemon.note("queue.changed", {"queue": queue.name, "changed": changed})
@@ -112,6 +130,7 @@ class _Plan:
         if any(change.key == "log_level" for change in changes.values):
             set_level(new.log_level)
         daemon.config = new
+        return rows
 
     def _wishes(self, config: Config) -> list[Wish]:
         return [
@@ -157,12 +176,15 @@ class _Plan:
                     listener.grant(access(queue))
 
 
-def _answer(changes: Changes) -> dict[str, Any]:
-    return {
-        "changes": [
-            {"key": change.key, "old": change.old, "new": change.new, "applied": change.reloadable}
-            for change in changes.values
-        ],
-        "added": [queue.name for queue in changes.added],
-        "removed": [queue.name for queue in changes.removed],
-    }
+def _guard(device: Device, side: str, gate: Gate) -> list[Row]:
+    """Let this gate decide from now on; the changes of its files of keys."""
+    old, before = device.gates[side], _peers(device, side)
+    device.guard(side, gate)
+    return [
+        {"key": f"queues.{device.queue.name}.{side}_{end}", "old": was, "new": now, "applied": True}
+        for end, was, now in key_changes(old, gate, closed=before - _peers(device, side))
+    ]
+
+
+def _peers(device: Device, side: str) -> int:
+    return len(device.queue.clients if side == "frontend" else device.queue.workers)

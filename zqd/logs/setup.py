@@ -93,7 +93,7 @@ def _chosen(
         log_format = _suitable(fd)
     if log_format == "journal" and _listens(journal):
         return Journal(journal), [Entries(identifier)]
-    return Lines(fd), _lines(log_format, colors=os.isatty(fd) and "NO_COLOR" not in os.environ)
+    return Lines(fd), _lines(log_format, colors=os.isatty(fd) and not os.environ.get("NO_COLOR"))
 
 
 def _lines(log_format: str, *, colors: bool = False) -> list[Any]:

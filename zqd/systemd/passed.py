@@ -36,6 +36,8 @@ class PassedSockets:
         self._unclaimed = list(passed)
         self.names = tuple(name for name, _ in self._unclaimed)
         """The name of each that was passed, claimed or not."""
+        self.descriptors = tuple(descriptor for _, descriptor in self._unclaimed)
+        """Likewise."""
 
     @classmethod
     def from_environment(cls) -> PassedSockets:

@@ -17,8 +17,9 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from zqd.errors import FailureCode
+from zqd.keys.connection import Keys
 from zqd.worker.job import Job
-from zqd.worker.keys import Keys, refusal
+from zqd.worker.keys import refusal
 
 PROTOCOL = b"zqd/1"
 FAILURE = b"ZQD-ERROR "

@@ -26,11 +26,11 @@ import zmq
 
 from zqd import __version__
 from zqd.errors import UnavailableError, ZqdError
+from zqd.keys.connection import Keys
 from zqd.systemd.notify import Notifier
 from zqd.worker.broker import Broker, Heartbeats, Note
 from zqd.worker.handler import Handler
 from zqd.worker.job import Outcome, told
-from zqd.worker.keys import Keys
 from zqd.worker.settings import WorkerSettings, taken_over
 from zqd.worker.work import Work
 

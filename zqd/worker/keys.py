@@ -1,65 +1,34 @@
 """The CURVE keys of a worker's connections, and what a handshake that has failed says about them.
 
-Secrets are in no repr and in no error's text. Called by: `program`, `library`, and `broker`, which gives them to its socket.
+Called by: `program`, `library`, and `broker`.
 """
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
 
 import zmq
 
-from zqd.errors import ConfigError
-from zqd.keys import KeyPair, load_public, load_secret, z85_decode
+from zqd.keys.connection import Keys, connection_keys
+from zqd.keys.pair import KeyPair, load_secret, new_pair
 from zqd.worker.settings import WorkerSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """Those of one connection, 32 bytes each."""
-
-    server: bytes
-    public: bytes
-    secret: bytes = field(repr=False)
-
-    def apply(self, socket: zmq.Socket[bytes]) -> None:
-        """Have a socket use them from its next connection on."""
-        socket.setsockopt(zmq.CURVE_SERVERKEY, self.server)
-        socket.setsockopt(zmq.CURVE_PUBLICKEY, self.public)
-        socket.setsockopt(zmq.CURVE_SECRETKEY, self.secret)
 
 
 def load_keys(settings: WorkerSettings) -> tuple[Keys | None, ...]:
     """The keys for each broker of `settings.backend`, None where it has no CURVE. ConfigError names all that is wrong."""
-    servers, count = settings.server_key, len(settings.backend)
-    if not any(servers):
-        if settings.curve_secret:
-            raise ConfigError(
-                ["curve_secret: means nothing without the key of a broker; expected server_key as well"]
-            )
-        return (None,) * count
-    if len(servers) not in {1, count}:
-        raise ConfigError(
-            [f"server_key: {len(servers)} keys for {count} brokers; expected one for all, or one for each"]
-        )
-    problems: list[str] = []
-    ours = _nameless()
-    theirs: list[bytes | None] = []
-    for server in servers:
-        try:
-            theirs.append(load_public(server) if server else None)
-        except ConfigError as error:
-            problems += [f"server_key: {problem}" for problem in error.problems]
-    try:
-        if settings.curve_secret:
-            ours = load_secret(settings.curve_secret)
-    except ConfigError as error:
-        problems += [f"curve_secret: {problem}" for problem in error.problems]
-    if problems:
-        raise ConfigError(problems)
-    keys = [None if server is None else Keys(server, ours.public, ours.secret) for server in theirs]
-    return tuple(keys * count if len(keys) < count else keys)
+    servers = [server or None for server in settings.server_key]
+    return connection_keys(servers, settings.curve_secret or None, len(settings.backend), _own)
+
+
+def _own(secret: str | None) -> KeyPair:
+    """A bare name is a credential's."""
+    return _nameless() if secret is None else load_secret(secret)
+
+
+@functools.cache
+def _nameless() -> KeyPair:
+    """A pair for this process alone: a reload must not change it, and with it the connections."""
+    return new_pair()
 
 
 def refusal(event: int, value: int, *, curve: bool) -> str:
@@ -77,10 +46,3 @@ def refusal(event: int, value: int, *, curve: bool) -> str:
     if curve:
         return "the server key is not its key, or it does not use CURVE"
     return "it refuses the handshake, or is no broker"
-
-
-@functools.cache
-def _nameless() -> KeyPair:
-    """A pair for this process alone: a reload must not change it, and with it the connections."""
-    public, secret = map(z85_decode, (key.decode() for key in zmq.curve_keypair()))
-    return KeyPair(public, secret)

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from zqd.errors import ConfigError
 from zqd.events import EVENTS, message
-from zqd.keys import looks_like_key
+from zqd.keys.z85 import looks_like_key
 from zqd.worker.handler import PythonHandler, load
 from zqd.worker.instance import Instance
 from zqd.worker.keys import load_keys

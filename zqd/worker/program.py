@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from zqd import __version__
 from zqd.errors import ExitStatus, UsageError, ZqdError
+from zqd.keys.connection import Keys
 from zqd.logs import EventLog, configure, reopen, set_level
 from zqd.standard import complain, hold_standard_descriptors, see_out, show
 from zqd.systemd.notify import Notifier
@@ -25,7 +26,7 @@ from zqd.worker.command import CommandHandler
 from zqd.worker.handler import Handler
 from zqd.worker.handler import load as load_handler
 from zqd.worker.instance import Instance
-from zqd.worker.keys import Keys, load_keys
+from zqd.worker.keys import load_keys
 from zqd.worker.settings import WorkerSettings, describe, load
 from zqd.worker.signals import STOP, signals_to
 

@@ -8,22 +8,12 @@ from pathlib import Path
 import pytest
 import zmq
 import zmq.auth
-import zmq.utils.z85
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from zqd.errors import ConfigError, UnavailableError, UsageError
-from zqd.keys import (
-    KeyPair,
-    load_authorized,
-    load_public,
-    load_secret,
-    locate,
-    looks_like_key,
-    write_pair,
-    z85_decode,
-    z85_encode,
-)
+from zqd.keys.authorized import load_authorized
+from zqd.keys.files import locate
+from zqd.keys.pair import KeyPair, load_public, load_secret, new_pair, write_pair
+from zqd.keys.z85 import z85_decode, z85_encode
 
 # The pair of zmq_curve(7), "TEST KEY VALUES".
 PUBLIC = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"
@@ -51,74 +41,7 @@ def problem(load: Callable[[str], object], name: str) -> str:
     return line
 
 
-# Z85
-
-
-def test_z85_is_that_of_the_rfc() -> None:
-    """RFC 32's example."""
-    assert z85_encode(bytes.fromhex("864fd26fb559f75b")) == "HelloWorld"
-    assert z85_decode("HelloWorld") == bytes.fromhex("864fd26fb559f75b")
-
-
-@settings(derandomize=True, database=None, deadline=None)
-@given(st.binary(max_size=15).map(lambda data: data * 4))
-def test_z85_is_that_of_pyzmq(data: bytes) -> None:
-    """Both ways."""
-    assert z85_encode(data).encode() == zmq.utils.z85.encode(data)
-    assert z85_decode(z85_encode(data)) == data
-
-
-@pytest.mark.parametrize("text", ["HelloWorl", "Hello Worl", "Hell\u00f6", "#0000", "%nSc1", "     "])
-def test_what_is_no_z85_is_refused(text: str) -> None:
-    """A wrong length, a wrong character, more than 32 bits in five characters; the text is not repeated."""
-    with pytest.raises(ValueError, match="not Z85") as raised:
-        z85_decode(text)
-    assert text not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        SECRET,
-        SECRET[1:],
-        SECRET + "x",
-        f'"{SECRET}"',
-        f" '{SECRET}'\n",
-        SECRET.replace("c", "/"),
-        "/" + SECRET[1:],
-    ],
-)
-def test_a_key_is_known_for_one(text: str) -> None:
-    """Give or take a character, quoted or not, with a slash in it or not."""
-    assert looks_like_key(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "zqd.key_secret",
-        "/etc/zqd/keys/zqd.key_secret",
-        "/srv/keys/Broker-7.of-rack-12.example.org",
-        "broker-7.rack-12.frankfurt.de.example.org",
-        "/srv/the keys (of ours)/broker.key_secret",
-        SECRET[:-2],
-        SECRET + "xy",
-    ],
-)
-def test_a_file_is_not_taken_for_a_key(text: str) -> None:
-    """Not even one whose name is as long as a key."""
-    assert not looks_like_key(text)
-
-
-def test_a_public_key_that_is_cut_short() -> None:
-    """Is not taken for the name of a file, nor repeated: it may be a secret one."""
-    assert problem(load_public, SECRET[1:]) == (
-        "the key is 39 characters long, where a key has 40; expected one, or the path of a certificate"
-    )
-
-
-# Our own pair
+# Our own
 
 
 @pytest.mark.parametrize(
@@ -254,7 +177,24 @@ def test_a_pair_does_not_show_its_secret() -> None:
     assert repr(KeyPair(z85_decode(PUBLIC), z85_decode(SECRET))) == f"<KeyPair {PUBLIC}>"
 
 
+# Others'
+
+
+def test_a_public_key_that_is_cut_short() -> None:
+    """Is not taken for the name of a file, nor repeated: it may be a secret one."""
+    assert problem(load_public, SECRET[1:]) == (
+        "the key is 39 characters long, where a key has 40; expected one, or the path of a certificate"
+    )
+
+
 # New pairs
+
+
+def test_a_new_pair_belongs_together() -> None:
+    """Its halves are of one pair to libzmq too, and no two pairs are the same."""
+    pair = new_pair()
+    assert zmq.curve_public(z85_encode(pair.secret).encode()) == z85_encode(pair.public).encode()
+    assert new_pair().secret != pair.secret
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])

@@ -1,4 +1,4 @@
-"""Who may enter: lists and directories of keys (`zqd.keys.load_authorized`)."""
+"""Who may enter: lists and directories of keys (`zqd.keys.authorized`)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_keys import CERTIFICATE, OTHER, PUBLIC, SECRET, private, problem
+from tests.keys.test_pair import CERTIFICATE, OTHER, PUBLIC, SECRET, private, problem
 from zqd.errors import ConfigError
-from zqd.keys import (
-    Authorized,
-    Entry,
-    load_authorized,
-    z85_decode,
-    z85_encode,
-)
+from zqd.keys.authorized import Authorized, Entry, load_authorized
+from zqd.keys.z85 import z85_decode, z85_encode
 from zqd.zmtp.handshake import NotAuthorizedError
 
 
