@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,3 +43,15 @@ def zqd(tmp_path: Path) -> Iterator[Zqd]:
     """A running zqd with default settings, at debug level."""
     with Zqd(tmp_path) as process:
         yield process
+
+
+@pytest.fixture
+def activate() -> str:
+    """systemd-socket-activate(1). Root can install it, and tests/run does: then its absence is a failure."""
+    program = shutil.which("systemd-socket-activate")
+    if program is None:
+        missing = "SOCKET ACTIVATION IS NOT TESTED: no systemd-socket-activate (Debian package systemd)"
+        if os.geteuid() == 0:
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return program

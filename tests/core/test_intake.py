@@ -68,6 +68,19 @@ class World:
         )
 
 
+def disturb(queue: Queue, client: Client, order: str, now: float) -> None:
+    """What may happen between messages; other orders are the tests' own."""
+    match order:
+        case "pause":
+            queue.regime.pause()
+        case "drain":
+            queue.regime.drain(now)
+        case "resume":
+            queue.regime.resume(now)
+        case "stall":
+            queue.unsent(client, 0 if client.stalled else 1 << 40, now)
+
+
 ODD: list[Message] = [
     encode_message([b"id", b"", b"with an id"]),
     encode_message([b"zqd/1 priority=9", b"", b"urgent"]),
@@ -102,19 +115,11 @@ def test_rule_17_together_is_as_one_by_one(name: str, seed: int) -> None:
             queue, client = world.queue, world.clients[who]
             if not (client.paused or client.stalled):
                 accepted.add(world.take(queue, client, messages, now))
-            match order:
-                case "pause":
-                    queue.regime.pause()
-                case "drain":
-                    queue.regime.drain(now)
-                case "resume":
-                    queue.regime.resume(now)
-                case "stall":
-                    queue.unsent(client, 0 if client.stalled else 1 << 40, now)
-                case "answer":
-                    for key, request in list(world.worker.window.items()):
-                        assert request is not None
-                        queue.reply(world.worker, key + bytes(request.raw), now)
+            disturb(queue, client, order, now)
+            if order == "answer":
+                for key, request in list(world.worker.window.items()):
+                    assert request is not None
+                    queue.reply(world.worker, key + bytes(request.raw), now)
             check(queue)
         assert len(accepted) <= 1
         assert together.state() == single.state()
@@ -155,15 +160,8 @@ def test_rule_9_replies_together_are_as_one_by_one(name: str, capacity: int) -> 
             queue, client, worker = world.queue, world.clients[who], world.worker
             if not (client.paused or client.stalled):
                 one_by_one(queue, client, [encode_message([b"", b"x" * step])] * count, now)
+            disturb(queue, client, order, now)
             match order:
-                case "pause":
-                    queue.regime.pause()
-                case "drain":
-                    queue.regime.drain(now)
-                case "resume":
-                    queue.regime.resume(now)
-                case "stall":
-                    queue.unsent(client, 0 if client.stalled else 1 << 40, now)
                 case "cancel" if worker.window:
                     held = next(iter(worker.window.values()))
                     if held is not None:

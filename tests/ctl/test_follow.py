@@ -144,11 +144,11 @@ def test_a_time_ends_it(sockets: Path) -> None:
 
 def test_a_time_without_as_many_events_is_status_1(sockets: Path) -> None:
     """For scripts that wait for something to happen, which has not; what has is printed."""
-    arguments = ("--count", "2", "--timeout", "3")
+    arguments = ("--count", "2", "--timeout", "6")
     with Publisher(sockets) as publisher, following(sockets, *arguments) as process:
         publisher.subscribed()
         publisher.publish(LOST)
-        assert outcome(process) == (1, SHOWN, "zqctl: there were 1 of 2 events within 3 s\n")
+        assert outcome(process) == (1, SHOWN, "zqctl: there were 1 of 2 events within 6 s\n")
 
 
 def test_a_time_that_suffices_changes_nothing(sockets: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 from tests.daemon.notified import NotifySocket
 from tests.faults.conftest import crowd
 
-__all__ = ["activate", "crowd", "notify", "signal_mask"]
+__all__ = ["crowd", "notify", "signal_mask"]
 
 
 @pytest.fixture(autouse=True)
@@ -29,15 +27,3 @@ def notify(tmp_path: Path) -> Iterator[NotifySocket]:
     """The service manager's socket."""
     with NotifySocket(tmp_path / "notify") as notify:
         yield notify
-
-
-@pytest.fixture
-def activate() -> str:
-    """systemd-socket-activate(1). Root can install it, and tests/run does: then its absence is a failure."""
-    program = shutil.which("systemd-socket-activate")
-    if program is None:
-        missing = "SOCKET ACTIVATION IS NOT TESTED: no systemd-socket-activate (Debian package systemd)"
-        if os.geteuid() == 0:
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return program

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -23,18 +21,6 @@ def stack() -> Iterator[ExitStack]:
     """Ends what a test has started."""
     with ExitStack() as stack:
         yield stack
-
-
-@pytest.fixture
-def activate() -> str:
-    """systemd-socket-activate(1). Root can install it, and tests/run does: then its absence is a failure."""
-    program = shutil.which("systemd-socket-activate")
-    if program is None:
-        missing = "SOCKET ACTIVATION IS NOT TESTED: no systemd-socket-activate (Debian package systemd)"
-        if os.geteuid() == 0:
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return program
 
 
 def activated(
