@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import select
@@ -20,7 +19,7 @@ import zmq
 
 from tests.conftest import Connect
 from tests.daemon.passing import wrapper
-from tests.support.processes import PATIENCE, Zqd, wait_for
+from tests.support.processes import PATIENCE, Zqd, logged, wait_for
 
 
 class Detached:
@@ -97,7 +96,7 @@ def test_it_serves(detached: Detached, tmp_path: Path, connect: Connect) -> None
     assert client.recv() == b"body"
     detached.stop()
     assert [path.name for path in tmp_path.iterdir()] == ["own.log"]
-    events = [json.loads(line)["event"] for line in detached.log_file.read_text().splitlines()]
+    events = [fields["event"] for fields in logged(detached.log_file)]
     assert "zqd.fault" not in events
     assert events[-1] == "zqd.stopped"
 

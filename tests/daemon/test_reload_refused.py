@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import zmq
 from tests.conftest import Connect
 from tests.daemon.configured import DEFAULT, ConfiguredZqd
 from tests.faults.crowd import Crowd
-from tests.support.processes import steady_endpoint, wait_for
+from tests.support.processes import logged, steady_endpoint, wait_for
 
 RELOADS = 100
 
@@ -240,7 +239,7 @@ def test_the_log_file_is_opened_anew(tmp_path: Path, connect: Connect) -> None:
         assert "worker.joined" not in old.read_text()
         opened = [os.readlink(fd) for fd in Path(f"/proc/{zqd.pid}/fd").iterdir()]
         assert [path for path in opened if "own.log" in path] == [str(log)]
-    events = [json.loads(line)["event"] for line in (old.read_text() + log.read_text()).splitlines()]
+    events = [fields["event"] for fields in logged(old) + logged(log)]
     assert (events.count("zqd.started"), events.count("zqd.stopped")) == (1, 1)
 
 

@@ -32,6 +32,13 @@ def wait_for(condition: Callable[[], T | None], what: str, patience: float = PAT
     return value
 
 
+def logged(path: Path, event: str | None = None) -> list[dict[str, Any]]:
+    """The events in a log of JSON lines, all or those of one name; a line that is still being written is not one yet."""
+    whole, _, _ = path.read_text().rpartition("\n")
+    events = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
+    return [fields for fields in events if event is None or fields["event"] == event]
+
+
 def steady_endpoint() -> str:
     """A free loopback endpoint outside of the range from which the kernel picks, so that it stays free while zqd is down.
 
@@ -192,8 +199,7 @@ class Zqd:
 
     def log(self, event: str | None = None) -> list[dict[str, Any]]:
         """The log's lines, all or those of one event."""
-        lines = [json.loads(line) for line in self.log_path.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if event is None or line["event"] == event]
+        return logged(self.log_path, event)
 
     def log_text(self) -> str:
         """The log as it is, for a failed test's message."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.processes import PATIENCE, wait_for
+from tests.support.processes import PATIENCE, logged, wait_for
 
 SAMPLES = "tests.worker.samples"
 
@@ -74,8 +73,7 @@ class WorkerProcess:
 
     def log(self, event: str | None = None) -> list[dict[str, Any]]:
         """The log's lines, all or those of one event."""
-        lines = [json.loads(line) for line in self.log_path.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if event is None or line["event"] == event]
+        return logged(self.log_path, event)
 
     def log_text(self) -> str:
         """The log as it is."""
