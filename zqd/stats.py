@@ -53,12 +53,24 @@ class Histogram:
     SLICES = 6
     PATIENCE = 0.1  # seconds for which durations lie uncounted: some thousands of them at the most
 
-    __slots__ = ("_counts", "_ends", "_max", "_past", "_recorded", "_total", "_total_max", "due", "record")
+    __slots__ = (
+        "_counts",
+        "_ends",
+        "_max",
+        "_past",
+        "_recorded",
+        "_sum",
+        "_total",
+        "_total_max",
+        "due",
+        "record",
+    )
 
     def __init__(self) -> None:
         self._recorded: list[float] = []  # and not counted yet, all of the running slice
         self.record: Callable[[float], None] = self._recorded.append
         """Take one duration, seconds."""
+        self._sum = 0.0  # of all that were counted
         self.due = 0.0
         """From when on `settle` has to be called before the next `record`, monotonic seconds."""
         self._counts: Counter[int] = Counter()  # of the running slice, by bucket
@@ -75,6 +87,12 @@ class Histogram:
         if now >= self._ends:
             self._turn(now)
         self.due = min(now + self.PATIENCE, self._ends)
+
+    @property
+    def total(self) -> float:
+        """All durations together, seconds."""
+        self._count()
+        return self._sum
 
     def since_start(self, *quantiles: float) -> dict[str, float | None]:
         """`{"p50": seconds, …, "max": seconds}` of everything recorded; None where there is nothing."""
@@ -96,6 +114,7 @@ class Histogram:
         if not recorded:
             return
         recorded.sort()
+        self._sum += sum(recorded)
         self._max = max(self._max, recorded[-1])
         counted = 0
         for bucket in range(bisect_left(self.BOUNDS, recorded[0]), len(self.BOUNDS)):

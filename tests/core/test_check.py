@@ -138,7 +138,7 @@ def _client_waiting_miscounted(scene: Scene) -> None:
 
 
 def _client_in_flight_miscounted(scene: Scene) -> None:
-    scene.b.peer.in_flight += 1
+    scene.b.peer.outstanding += 1
 
 
 def _unfinished_miscounted(scene: Scene) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from zqd.core.deadlines import Deadlines, Kind
 from zqd.core.peers import Client, Worker
-from zqd.core.request import NO_OPTIONS, Request
+from zqd.core.request import Request
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def deadlines() -> Deadlines:
 
 def waiting(seq: int = 1) -> Request:
     """A request in the line."""
-    request = Request(seq, Client(1, "a", "", 0.0), b"", b"", NO_OPTIONS, 0.0)
+    request = Request(seq, Client(1, "a", "", 0.0), b"", 0.0)
     request.waiting = True
     return request
 

@@ -125,7 +125,7 @@ def test_a_reason_may_hold_anything() -> None:
 
 def test_a_request_has_ended_when_it_is_nowhere() -> None:
     """Neither waiting nor held by a worker (law 1)."""
-    request = Request(7, Client(1, "a", "", 0.0), b"", EMPTY_MORE, NO_OPTIONS, 0.0)
+    request = Request(7, Client(1, "a", "", 0.0), b"", 0.0)
     assert request.ended
     request.waiting = True
     assert not request.ended

@@ -22,9 +22,8 @@ class Line:
         """Requests join; the first letter of a name is that of its client."""
         for name in names:
             client = self.clients.setdefault(name[0], Client(ord(name[0]), name[0], "", 0.0))
-            request = Request(
-                len(self.requests) + 1, client, name.encode(), b"\x01\x00", Options(priority=priority), 0.0
-            )
+            request = Request(len(self.requests) + 1, client, name.encode(), 0.0)
+            request.options = Options(priority=priority)
             request.dispatches = int(again)
             self.requests[name] = request
             self.line.add(request)
@@ -278,7 +277,8 @@ def test_law_6_the_line_agrees_with_the_law_word_for_word(seed: int) -> None:
         match chance.choices(("add", "pick", "return", "remove", "stall"), (40, 40, 8, 4, 4))[0]:
             case "add":
                 options = Options(priority=chance.choice((0, 5, 5, 5, 9)))
-                request = Request(seq, chance.choice(clients), b"x", b"", options, 0.0)
+                request = Request(seq, chance.choice(clients), b"x", 0.0)
+                request.options = options
                 line.add(request)
                 naive.waiting.append(request)
             case "pick" if line.ready:

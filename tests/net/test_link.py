@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
+import random
 import socket
 from collections.abc import Iterator
 
@@ -145,3 +147,66 @@ def test_who_only_looks_whether_somebody_listens_is_no_news(bench: Bench, said: 
     while link.stage is not Stage.CLOSED:
         bench.turn()
     assert bench.events[told:] == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_comes_in_pieces_is_taken_whole_and_in_order(bench: Bench, seed: int) -> None:
+    """Plain requests and others, PINGs among them, of all sizes: however a stream is cut, the queue gets the same of it."""
+    chance = random.Random(seed)
+    sizes = (0, 1, 60, 255, 256, 5000) if seed % 2 else (0, 1, 60, 400, 20_000, 70_000)
+    messages = [
+        encode_message([*[b"id"] * (chance.random() < 0.1), b"", chance.randbytes(chance.choice(sizes))])
+        for _ in range(200)
+    ]
+    stream = b"".join(message + PING * (chance.random() < 0.1) for message in messages)
+    most = chance.choice((3000, 40_000, 200_000))
+    at = 0
+    while at < len(stream):
+        piece = stream[at : at + chance.randrange(1, most)]
+        with contextlib.suppress(BlockingIOError):
+            at += bench.peer.send(piece)
+        bench.turn()
+        bench.received()
+    began = bench.loop.now
+    while bench.device.queue.seq < len(messages) and bench.loop.now < began + 30:
+        bench.turn()
+    waiting = sorted(bench.device.queue.unanswered(), key=lambda request: request.seq)
+    assert [bytes(request.raw) for request in waiting] == messages
+    assert bench.device.queue.admission.unfinished == 0
+    assert bench.events[-1][0] == "client.joined"
+
+
+def test_a_paused_client_goes_on_where_it_was_held_up() -> None:
+    """The queue is full in the middle of a read: what follows is kept and taken later, each once, in order."""
+    bench = Bench(max_queued=10)
+    bench.send(peers.greeting() + peers.ready(b"REQ"))
+    messages = [encode_message([b"", b"%d" % number]) for number in range(50)]
+    queue = bench.device.queue
+    bench.send(b"".join(messages[:30]))
+    bench.send(b"".join(messages[30:]))
+    taken: list[bytes] = []
+    began = bench.loop.now
+    while len(taken) < len(messages) and bench.loop.now < began + 30:
+        assert queue.line.size <= 10
+        for request in sorted(queue.unanswered(), key=lambda request: request.seq):
+            taken.append(bytes(request.raw))
+            queue.cancel(request)
+        bench.turn()
+        bench.received()
+    bench.close()
+    assert taken == messages
+
+
+def test_a_closed_link_does_not_touch_whoever_has_its_descriptor_now(bench: Bench) -> None:
+    """The number is given to the next connection: what is read and sent there is none of ours."""
+    link = bench.link
+    link.lost("")
+    other, far = socket.socketpair()
+    far.sendall(b"not for you")
+    link.read()
+    link._outbox.append(b"not from me")
+    link.flush()
+    assert other.recv(100) == b"not for you"
+    other.close()
+    assert far.recv(100) == b""
+    far.close()

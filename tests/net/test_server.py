@@ -42,9 +42,6 @@ class Listening:
         """Kept."""
         self.bench.messages += messages
 
-    def keep(self, message: Message) -> None:
-        """Never asked: there is no short way."""
-
     def leave(self) -> None:
         """Noted."""
         self.left = True
@@ -184,14 +181,14 @@ def test_garbage(bench: Bench) -> None:
     assert bench.faults == []
 
 
-def test_a_role_that_fails(bench: Bench) -> None:
+def test_a_role_that_fails(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of ours costs that connection, and is told."""
     peer = bench.connect(HELLO)
 
     def fail(_: list[Message]) -> None:
         raise ZeroDivisionError
 
-    bench.roles[0].link._take = fail
+    monkeypatch.setattr(bench.roles[0], "take", fail)
     peer.send(encode_message([b"", b"body"]))
     bench.turn()
     assert [type(fault) for fault in bench.faults] == [ZeroDivisionError]

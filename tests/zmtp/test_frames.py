@@ -17,7 +17,7 @@ from zqd.zmtp.frames import (
     encode_message,
     envelope_of,
     frame_bounds,
-    is_message,
+    message_end,
 )
 
 LONG_EMPTY_MORE = bytes.fromhex("03 00 00 00 00 00 00 00 00")
@@ -145,21 +145,18 @@ def test_an_envelope_can_be_read_off_the_beginning_of_a_message() -> None:
 
 
 @pytest.mark.parametrize(
-    "frames", [[b"x"], [b"", b"x"], [b"id", b"", b"x" * 255], [b"", b"x" * 256], [b"", b""]]
+    "frames",
+    [[b"x"], [b"", b"x"], [b"id", b"", b"x" * 255], [b"", b"x" * 256], [b"x" * 256, b""], [b"", b""]],
 )
-def test_one_whole_message_is_told_from_all_else(frames: list[bytes]) -> None:
-    """From a part of it, from more than it, and from a command."""
+def test_where_a_message_ends(frames: list[bytes]) -> None:
+    """At its last frame; beyond the data where it is not whole, or is no message."""
     raw = encode_message(frames)
-    assert is_message(raw)
-    assert not any(is_message(raw[:size]) for size in range(len(raw)))
-    assert not is_message(raw + b"\0")
-    assert not is_message(raw + raw)
-    assert not is_message(encode_frame(b"\4PING\0\0", COMMAND))
-
-
-def test_a_long_frame_before_others_is_looked_at_elsewhere() -> None:
-    """It is seldom, so that nobody need be quick about it."""
-    assert not is_message(encode_message([b"x" * 256, b""]))
+    assert message_end(raw, 0) == message_end(raw + raw, 0) == len(raw)
+    assert message_end(b"abc" + raw, 3) == 3 + len(raw)
+    assert all(message_end(raw[:size], 0) > size for size in range(len(raw)))
+    command = encode_frame(b"\4PING\0\0", COMMAND)
+    assert message_end(command, 0) > len(command)
+    assert message_end(encode_frame(b"", MORE) + command, 0) > len(command) + 2
 
 
 def test_short_frames_are_cut_as_far_as_they_go() -> None:

@@ -119,9 +119,6 @@ class Subscriber:
             elif body[:1] == b"\0":
                 self._topics.pop(topic, None)
 
-    def keep(self, message: Message) -> None:
-        """Nothing is handed to it."""
-
     def wants(self, topic: bytes) -> bool:
         """Whether it has subscribed to it: a topic begins with what was subscribed to (RFC 29)."""
         return any(topic.startswith(prefix) for prefix in self._topics)

@@ -209,9 +209,6 @@ class Caller:
                 self._server.asked(self)
                 self._link.watch()
 
-    def keep(self, message: Message) -> None:
-        """Nothing is handed to it."""
-
     def next(self) -> Message | None:
         """The request whose turn it is; None where the client has not read its answers yet, or is gone."""
         return self._asked.popleft() if self._asked and not self._unsent else None

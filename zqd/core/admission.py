@@ -12,6 +12,8 @@ Layer 1, pure. Called by: `queue`.
 
 from __future__ import annotations
 
+import math
+
 from zqd.core.outputs import Outputs
 from zqd.core.peers import Client
 from zqd.core.settings import QueueSettings
@@ -25,6 +27,9 @@ class Admission:
         "_bearer",
         "_invited",
         "_line",
+        "_most",
+        "_most_bytes",
+        "_most_each",
         "_out",
         "for_bytes",
         "for_count",
@@ -36,7 +41,7 @@ class Admission:
     def __init__(self, line: WaitingLine, out: Outputs, settings: QueueSettings) -> None:
         self._line = line
         self._out = out
-        self.settings = settings
+        self.adopt(settings)
         self.for_count: dict[Client, None] = {}
         """Clients that are paused at a count limit, or because the queue is drained."""
         self.for_bytes: dict[Client, int] = {}
@@ -48,6 +53,13 @@ class Admission:
         """Bytes held of messages that are not whole yet, over all clients."""
         self.frozen = False
         """The queue is drained: no client is resumed."""
+
+    def adopt(self, settings: QueueSettings) -> None:
+        """These limits hold from now on."""
+        self.settings = settings
+        self._most = settings.max_queued or math.inf
+        self._most_each = settings.max_per_client or math.inf
+        self._most_bytes = settings.max_queued_bytes or math.inf
 
     def admits(self, client: Client, size: int) -> bool:
         """Whether a whole message of `size` bytes may be added to the line now."""
@@ -69,16 +81,13 @@ class Admission:
 
     def admits_all(self, client: Client, count: int, size: int) -> bool:
         """Whether so many messages of a client, of `size` bytes together, are far from every limit; False is no refusal."""
-        settings, line = self.settings, self._line
-        if self.for_bytes or self._bearer is not None:
-            return False
-        if (
-            0 < settings.max_queued < line.size + count
-            or 0 < settings.max_per_client < client.waiting + count
-        ):
-            return False
+        line = self._line
         return (
-            not settings.max_queued_bytes or line.bytes + self.unfinished + size <= settings.max_queued_bytes
+            line.size + count <= self._most
+            and line.bytes + self.unfinished + size <= self._most_bytes
+            and client.waiting + count <= self._most_each
+            and not self.for_bytes
+            and self._bearer is None
         )
 
     def hold(self, client: Client, size: int) -> None:

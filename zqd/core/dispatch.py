@@ -13,20 +13,20 @@ from zqd.core.admission import Admission
 from zqd.core.deadlines import Deadlines, Kind
 from zqd.core.outputs import Outputs
 from zqd.core.pace import Pace, slow
-from zqd.core.peers import Worker
+from zqd.core.peers import Client, Worker
 from zqd.core.request import Request
 from zqd.core.settings import QueueSettings
 from zqd.core.waiting import WaitingLine
 from zqd.core.workers import Workers
-from zqd.zmtp.frames import EMPTY_MORE, LONG, MORE
+from zqd.zmtp.frames import LONG, MORE
 
 ID_SIZE = 16  # bytes: 8 per boot, 6 counting requests, 2 counting dispatches
 ID_HEADER = bytes((1, ID_SIZE))
 # The header of an id frame may also be a long one (RFC 23 "Framing").
 LONG_ID_HEADERS = tuple(bytes((flags, *bytes(7), ID_SIZE)) for flags in (LONG, LONG | MORE))
 KEY_SIZE = len(ID_HEADER) + ID_SIZE
-split_reply = struct.Struct(f"{KEY_SIZE}s{len(EMPTY_MORE)}s").unpack_from
-"""The id frame of a reply, and what follows: of a REQ's request the whole envelope. Costs less than two slices."""
+pack_key = struct.Struct("!10sQ").pack
+"""The header of an id frame and 8 bytes per boot, and what differs."""
 
 
 class Dispatcher:
@@ -67,7 +67,7 @@ class Dispatcher:
             and not request.client.stalled
         ):
             self._give(worker, request, now)
-            self.workers.place(worker)
+            self.workers.filled(worker)
             if self._admission.for_bytes:
                 self._admission.relieve(request.client)
             return
@@ -79,6 +79,13 @@ class Dispatcher:
         if self.settings.queue_timeout:
             self.deadlines.set(now + self.settings.queue_timeout, Kind.WAIT, request)
 
+    def line_up_all(self, client: Client, requests: list[Request], now: float) -> None:
+        """As `line_up` for each, as `WaitingLine.add_all` takes them."""
+        self.line.add_all(client, requests)
+        if self.settings.queue_timeout:
+            for request in requests:
+                self.deadlines.set(now + self.settings.queue_timeout, Kind.WAIT, request)
+
     def dispatch(self, now: float) -> None:
         """As long as there are a request and a free slot."""
         while self.line.ready and self.open:
@@ -87,7 +94,7 @@ class Dispatcher:
                 return
             request = self.line.pick()
             self._give(worker, request, now)
-            self.workers.place(worker)
+            self.workers.filled(worker)
             self._admission.relieve(request.client)
 
     def _free(self, now: float) -> Worker | None:
@@ -159,11 +166,6 @@ class Dispatcher:
         windows = (worker.window.values() for worker in self.workers)
         return [request for window in windows for request in window if request is not None]
 
-    def release(self, request: Request) -> None:
-        """No worker holds the request any more; its place in the window has been taken out or is a debt."""
-        request.worker = None
-        request.client.in_flight -= 1
-
     def become_debt(self, request: Request) -> None:
         """A held request ends before its worker has answered: the slot stays taken until then (law 7)."""
         worker = request.worker
@@ -172,7 +174,7 @@ class Dispatcher:
         worker.debts += 1
         worker.owed[request.key] = request
         request.debtor = worker
-        self.release(request)
+        request.worker = None
 
     def debt_paid(self, worker: Worker, key: bytes) -> None:
         """A worker has answered a debt, which was taken out of its window; quarantine ends with the last one."""
@@ -185,14 +187,12 @@ class Dispatcher:
     def _give(self, worker: Worker, request: Request, now: float) -> None:
         """Send a request to a worker under a new id (rule 24)."""
         request.dispatches = dispatches = request.dispatches + 1
-        number = request.seq << 16 | dispatches & 0xFFFF
-        request.key = key = self._id_prefix + number.to_bytes(8, "big")
+        request.key = key = pack_key(self._id_prefix, request.seq << 16 | dispatches & 0xFFFF)
         request.worker = worker
         request.started = now  # until what is before it in the window is answered
         if self.settings.request_timeout and (worker.concurrent or not worker.window):
             self._time(request, now)
         worker.window[key] = request
-        request.client.in_flight += 1
         outbox = worker.outbox
         if not outbox:
             self._out.outgoing.append(worker)

@@ -12,7 +12,7 @@ from zqd.core.request import Request, failure_reply
 from zqd.core.settings import QueueSettings
 from zqd.errors import FailureCode
 from zqd.stats import Counters, Histogram
-from zqd.zmtp.connection import LARGE
+from zqd.zmtp.frames import Raw
 
 
 class Ledger:
@@ -24,7 +24,6 @@ class Ledger:
         "_out",
         "_record_run",
         "_record_wait",
-        "busy",
         "counters",
         "run",
         "settings",
@@ -40,14 +39,12 @@ class Ledger:
         """From arrival to the start of the attempt that was answered, seconds."""
         self.run = Histogram()
         """Of that attempt, seconds."""
-        self.busy = 0.0
-        """Sum of the run times of all answered attempts, worker-seconds."""
         self._record_wait, self._record_run = self.wait.record, self.run.record
         self._due = 0.0  # of both histograms
 
     def rising(self) -> tuple[float, ...]:
         """What rates are made of: received, replied, worker-seconds."""
-        return self.counters.received, self.counters.replied, self.busy
+        return self.counters.received, self.counters.replied, self.run.total
 
     def id_of(self, request: Request) -> str:
         """What people call a request in logs and in zqctl: the first 14 bytes of its ids, in hex (rule 24)."""
@@ -56,12 +53,10 @@ class Ledger:
     def received(self, client: Client) -> None:
         """A request with a valid envelope has come in."""
         self.counters.received += 1
-        client.received += 1
+        client.outstanding += 1
 
-    def replied(
-        self, request: Request, worker: Worker, raw: bytes | bytearray, skip: int, now: float
-    ) -> None:
-        """The holder has answered: pass on `raw` without its first `skip` bytes."""
+    def replied(self, request: Request, worker: Worker, reply: Raw, now: float) -> None:
+        """The holder has answered; `reply` is raw, as the client gets it."""
         client = request.client
         started = request.started
         run = now - started
@@ -71,20 +66,20 @@ class Ledger:
         self._record_run(run)
         if self.settings.slow_request and now - request.arrived >= self.settings.slow_request:
             self._note_slow(request, worker, now)
-        self.busy += run
         worker.busy += run
         worker.replied += 1
         request.raw = b""
         if client.gone:
-            self.counters.dropped += 1
+            self.dropped(request)
             return
         self.counters.replied += 1
+        client.outstanding -= 1
         client.replied += 1
         client.replied_at = now
         outbox = client.outbox
         if not outbox:
             self._out.outgoing.append(client)
-        outbox.append(raw[skip:] if len(raw) < LARGE else memoryview(raw)[skip:])
+        outbox.append(reply)
 
     def _settle(self, now: float) -> None:
         self.wait.settle(now)
@@ -129,9 +124,13 @@ class Ledger:
     def dropped(self, request: Request) -> None:
         """Its client has left: nobody is told."""
         self.counters.dropped += 1
+        request.client.outstanding -= 1
+        request.client.unanswered += 1
         request.raw = b""
 
     def _fail(self, client: Client, envelope: bytes, code: FailureCode, reason: str) -> None:
         self.counters.failed += 1
+        client.outstanding -= 1
+        client.unanswered += 1
         if self.settings.on_failure == "error":
             self._out.send(client, failure_reply(envelope, code, reason))

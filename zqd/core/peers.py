@@ -49,11 +49,11 @@ class Client(Peer):
 
     __slots__ = (
         "ended",
-        "in_flight",
+        "outstanding",
         "paused",
-        "received",
         "replied_at",
         "stalled",
+        "unanswered",
         "unfinished",
         "waiting",
     )
@@ -62,11 +62,12 @@ class Client(Peer):
 
     def __init__(self, number: int, address: str, name: str, joined: float) -> None:
         super().__init__(number, address, name, joined)
-        self.received = 0
+        self.outstanding = 0
+        """Its requests that have not ended."""
         self.waiting = 0
         """Its requests in the waiting line."""
-        self.in_flight = 0
-        """Its requests that workers hold."""
+        self.unanswered = 0
+        """Its requests that ended without a reply: failed or dropped."""
         self.replied_at = joined
         self.unfinished = 0
         """Bytes held of its message that is not whole yet (rule 17)."""
@@ -78,9 +79,14 @@ class Client(Peer):
         """Its connection is being ended after its last reply (rule 22)."""
 
     @property
-    def outstanding(self) -> int:
-        """Its requests without an answer."""
-        return self.waiting + self.in_flight
+    def received(self) -> int:
+        """All its requests."""
+        return self.outstanding + self.replied + self.unanswered
+
+    @property
+    def in_flight(self) -> int:
+        """Its requests that workers hold."""
+        return self.outstanding - self.waiting
 
 
 class Worker(Peer):

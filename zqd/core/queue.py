@@ -22,12 +22,10 @@ Layer 1, pure: no socket, no clock, no logger. Called by: `zqd.net.device`.
 
 from __future__ import annotations
 
-import struct
-
 from zqd.core import notice
 from zqd.core.admission import Admission
 from zqd.core.deadlines import Kind
-from zqd.core.dispatch import ID_HEADER, ID_SIZE, KEY_SIZE, LONG_ID_HEADERS, Dispatcher, split_reply
+from zqd.core.dispatch import ID_HEADER, ID_SIZE, KEY_SIZE, LONG_ID_HEADERS, Dispatcher
 from zqd.core.ledger import Ledger
 from zqd.core.outputs import Ending, Outputs
 from zqd.core.peers import Client, Worker
@@ -36,6 +34,7 @@ from zqd.core.request import MAX_ATTEMPTS, NO_OPTIONS, Request, parse_options
 from zqd.core.settings import QueueSettings
 from zqd.core.waiting import WaitingLine
 from zqd.errors import FailureCode
+from zqd.zmtp.connection import LARGE
 from zqd.zmtp.frames import EMPTY_MORE, MORE, Raw, envelope_of, same_envelope
 
 AT_FRONTEND = "this is the frontend; workers connect to the backend"
@@ -88,9 +87,9 @@ class Queue:
         elif (turned_away := self._turn_away(client, envelope, now)) is not None:
             return turned_away
         self.seq += 1
-        self.ledger.counters.received += 1
-        client.received += 1
-        request = Request(self.seq, client, raw, envelope, options, now)
+        self.ledger.received(client)
+        request = Request(self.seq, client, raw, now)
+        request.envelope, request.options = envelope, options
         self.dispatcher.enter(request, now)
         if options.timeout is not None:  # only now that it is in its place: a sweep takes others for ended
             self.dispatcher.deadlines.set(now + options.timeout, Kind.CLIENT, request)
@@ -142,25 +141,24 @@ class Queue:
         self.out.note("worker.joined", worker=worker)
         self.dispatcher.settle(worker, now)
 
-    def reply(self, worker: Worker, raw: bytes | bytearray, now: float) -> bool:
-        """A worker's message arrived; it is always taken."""
-        try:
-            key, opening = split_reply(raw)
-            request = worker.window.pop(key)
-        except (KeyError, struct.error):  # after an id there is another frame: it cannot be that short
+    def reply(self, worker: Worker, raw: bytes | bytearray, now: float) -> None:
+        """A worker's message arrived."""
+        key = bytes(raw[:KEY_SIZE])
+        if key not in worker.window:
             self._other_message(worker, raw, now)
-            return True
+            return
+        request = worker.window.pop(key)
         if request is None:
             self.ledger.counters.late += 1
             self.dispatcher.debt_paid(worker, key)
         else:
-            self.dispatcher.release(request)
+            request.worker = None
             if worker.auto:
                 self.dispatcher.keep_pace(worker, now - request.started, 1, now)
             envelope = request.envelope
-            same = opening == envelope or raw.startswith(envelope, KEY_SIZE)
-            if same or same_envelope(envelope, memoryview(raw)[KEY_SIZE:]):
-                self.ledger.replied(request, worker, raw, KEY_SIZE, now)
+            if raw.startswith(envelope, KEY_SIZE) or same_envelope(envelope, memoryview(raw)[KEY_SIZE:]):
+                reply = raw[KEY_SIZE:] if len(raw) < LARGE else memoryview(raw)[KEY_SIZE:]
+                self.ledger.replied(request, worker, reply, now)
             else:
                 self.ledger.failed(
                     request, FailureCode.WORKER_LOST, "the worker's reply has another envelope"
@@ -168,7 +166,6 @@ class Queue:
             if not self.regime.regular:
                 self.regime.request_ended(request.client)
         self.dispatcher.freed(worker, now)
-        return True
 
     def oversize_reply(self, worker: Worker, envelope: bytes, now: float) -> None:
         """A worker's message passed `max_message_size` and was discarded (rule 15)."""
@@ -190,7 +187,7 @@ class Queue:
         self.out.note("worker.lost" if requests else "worker.left", worker=worker, in_flight=len(requests))
         for place, request in enumerate(held):
             if request is not None:
-                self.dispatcher.release(request)
+                request.worker = None
                 charged = place == 0 or worker.concurrent
                 self._return(request, FailureCode.WORKER_LOST, "worker lost", now, charged=charged)
         self.dispatcher.dispatch(now)
@@ -337,7 +334,7 @@ class Queue:
             self.ledger.counters.late += 1
             self.dispatcher.debt_paid(worker, key)
         else:
-            self.dispatcher.release(request)
+            request.worker = None
             self.ledger.failed(request, code, reason)
             self.regime.request_ended(request.client)
         self.dispatcher.freed(worker, now)

@@ -13,6 +13,7 @@ from zqd.core.settings import QueueSettings
 def adopt(queue: Queue, settings: QueueSettings, now: float) -> None:
     """Let `queue` go on with `settings`; clients that are paused for a limit that is wider now are resumed."""
     queue.settings = queue.ledger.settings = settings
-    queue.dispatcher.settings = queue.admission.settings = settings
+    queue.dispatcher.settings = settings
+    queue.admission.adopt(settings)
     queue.admission.relieve(None)
     queue.dispatcher.dispatch(now)

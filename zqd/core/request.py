@@ -34,33 +34,46 @@ NO_OPTIONS = Options()
 class Request:
     """One client's request while it is in the queue; `core.waiting` or a worker's window holds it (law 1)."""
 
-    # What a request begins with lies in the class: an instance holds only what differs, which makes it cheap to make.
-    attempts = 0
-    """Attempts charged to it: those that ended in a loss or a time-out."""
-    dispatches = 0
-    """Times it was sent to a worker: stamps ids and deadlines."""
-    waiting = False
-    """It is in the waiting line."""
-    worker: Worker | None = None
-    """Who holds it."""
-    debtor: Worker | None = None
-    """Who held it when it ended, and owes the answer (law 7)."""
-    key = b""
-    """The header and id frame of its last dispatch, as the worker's window knows it."""
-    started = 0.0
-    """When the last attempt began to run; a REP's window runs one after the other (rule 9)."""
+    __slots__ = (
+        "arrived",
+        "attempts",
+        "client",
+        "debtor",
+        "dispatches",
+        "envelope",
+        "key",
+        "options",
+        "raw",
+        "seq",
+        "started",
+        "waiting",
+        "worker",
+    )
 
-    def __init__(
-        self, seq: int, client: Client, raw: Raw, envelope: bytes, options: Options, arrived: float
-    ) -> None:
+    def __init__(self, seq: int, client: Client, raw: Raw, arrived: float) -> None:
         self.seq = seq
         """Counts the queue's requests from 1: the order of arrival."""
         self.client = client
         self.raw: Raw = raw
         """The client's message as it came; empty once the request has ended."""
-        self.envelope = envelope
-        self.options = options
         self.arrived = arrived
+        self.envelope = EMPTY_MORE
+        """The frames that its reply begins with."""
+        self.options = NO_OPTIONS
+        self.waiting = False
+        """It is in the waiting line."""
+        self.worker: Worker | None = None
+        """Who holds it."""
+        self.debtor: Worker | None = None
+        """Who held it when it ended, and owes the answer (law 7)."""
+        self.dispatches = 0
+        """Times it was sent to a worker: stamps ids and deadlines."""
+        self.attempts = 0
+        """Attempts charged to it: those that ended in a loss or a time-out."""
+        self.key = b""
+        """The header and id frame of its last dispatch, as the worker's window knows it."""
+        self.started = 0.0
+        """When the last attempt began to run; a REP's window runs one after the other (rule 9)."""
 
     @property
     def ended(self) -> bool:

@@ -75,19 +75,29 @@ class WaitingLine:
             self._stalled.setdefault(client, []).append(request)
             return
         self.ready += 1
-        self._line_up(request)
+        priority = request.options.priority
+        if priority > self._top:
+            self._top = priority
+        lane = self._lanes[priority]
+        if request.dispatches:
+            heapq.heappush(lane.returned, (request.seq, request))
+            return
+        requests = lane.turns.get(client)
+        if requests is None:
+            lane.turns[client] = requests = self._spare.pop() if self._spare else deque()
+        requests.append(request)
+        self._arrivals.append(request)
 
-    def add_all(self, client: Client, requests: list[Request], size: int) -> None:
-        """As `add` for each: new requests of one priority and of one client that is not stalled, of `size` bytes together."""
-        count = len(requests)
+    def add_all(self, client: Client, requests: list[Request]) -> None:
+        """As `add` for each: new requests of one priority and of one client that is not stalled."""
         first, *others = requests
-        for request in requests:
+        self.add(first)
+        for request in others:
             request.waiting = True
-        client.waiting += count
-        self.size += count
-        self.bytes += size
-        self.ready += count
-        self._line_up(first)
+            self.bytes += len(request.raw)
+        client.waiting += len(others)
+        self.size += len(others)
+        self.ready += len(others)
         self._lanes[first.options.priority].turns[client].extend(others)
         self._arrivals.extend(others)
 
@@ -113,7 +123,7 @@ class WaitingLine:
                 lane.turns[client] = requests
             else:
                 self._spare.append(requests)
-        # As `_forget` does it; a client whose request is picked is not stalled.
+        # As `_forget` does it.
         request.waiting = False
         client.waiting -= 1
         self.size -= 1
@@ -174,10 +184,7 @@ class WaitingLine:
                 if not requests:
                     del lane.turns[client]
             self.ready -= 1
-        request.waiting = False
-        client.waiting -= 1
-        self.size -= 1
-        self.bytes -= len(request.raw)
+        self._forget(request)
         if len(self._arrivals) > 2 * self.size + 128:  # where nobody picks, `oldest` does not look after them
             self._count_arrivals()
 
@@ -211,25 +218,17 @@ class WaitingLine:
         client.stalled = False
         requests = self._stalled.pop(client, [])
         for request in requests:
-            self._line_up(request)
-        self.ready += len(requests)
+            self._forget(request)
+            self.add(request)
         if requests:
             self._count_arrivals()
 
-    def _line_up(self, request: Request) -> None:
-        """Put a request into its lane."""
-        priority = request.options.priority
-        if priority > self._top:
-            self._top = priority
-        lane = self._lanes[priority]
-        if request.dispatches:
-            heapq.heappush(lane.returned, (request.seq, request))
-            return
-        requests = lane.turns.get(request.client)
-        if requests is None:
-            lane.turns[request.client] = requests = self._spare.pop() if self._spare else deque()
-        requests.append(request)
-        self._arrivals.append(request)
+    def _forget(self, request: Request) -> None:
+        """A request is not in its place any more: it does not count."""
+        request.waiting = False
+        request.client.waiting -= 1
+        self.size -= 1
+        self.bytes -= len(request.raw)
 
     def _count_arrivals(self) -> None:
         """Find the order of arrival anew."""

@@ -5,7 +5,7 @@
     quarantined   owes answers after a time-out (rule 11)
     draining      gets nothing more (rule 23)
 
-`place` is the one function that moves a worker. Layer 1, pure. Called by: `queue`.
+`place` and `filled` are the functions that move a worker. Layer 1, pure. Called by: `queue`.
 """
 
 from __future__ import annotations
@@ -73,6 +73,20 @@ class Workers:
             worker.home.pop(worker, None)
             home[worker] = None
             worker.home = home
+
+    def filled(self, worker: Worker) -> None:
+        """As `place`, quicker, for the one that was `free` and has got one request more."""
+        held = len(worker.window)
+        home: Home
+        if held >= worker.capacity:
+            home = self.full
+        else:
+            if held == len(self.ready):
+                self.ready.append(OrderedDict())
+            home = self.ready[held]
+        del worker.home[worker]
+        home[worker] = None
+        worker.home = home
 
     def remove(self, worker: Worker) -> None:
         """Forget a worker that is gone."""

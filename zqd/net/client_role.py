@@ -5,13 +5,13 @@ Layer 3. Called by: `link`, `device` (resume, last_look).
 
 from __future__ import annotations
 
-from zqd.core.intake import take_in
 from zqd.core.peers import Client
 from zqd.core.queue import Queue
 from zqd.net.addresses import name_of
 from zqd.net.link import Link, Stage
 from zqd.net.loop import Timer
-from zqd.zmtp.connection import Message
+from zqd.net.role import Hand
+from zqd.zmtp.connection import Message, Oversize
 
 LAST_READS = 64  # most reads of what a client has sent before its link ends
 
@@ -21,9 +21,9 @@ class ClientRole:
 
     __slots__ = ("_kept", "_link", "_queue", "_stall_timer", "client", "hand", "heartbeat_interval")
 
-    def __init__(self, link: Link, queue: Queue) -> None:
+    def __init__(self, link: Link, queue: Queue, hand: Hand) -> None:
         self.heartbeat_interval = queue.settings.frontend_heartbeat_interval
-        self.hand = queue.request
+        self.hand = hand
         self.client: Client
         self._link = link
         self._queue = queue
@@ -46,18 +46,17 @@ class ClientRole:
     def take(self, messages: list[Message]) -> None:
         """Requests."""
         queue, client, link = self._queue, self.client, self._link
-        accepted = take_in(queue, client, messages, link.loop.now)
-        self._kept += messages[accepted:]
+        for place, message in enumerate(messages):
+            if isinstance(message, Oversize):
+                queue.oversize_request(client, message.envelope)
+            elif not queue.request(client, message, link.loop.now):
+                self._kept += messages[place:]
+                break
         unfinished = link.connection.buffered
         if unfinished != client.unfinished:
             queue.unfinished(client, unfinished)
         if client.paused:
             link.paused()
-
-    def keep(self, message: Message) -> None:
-        """The queue is full: until `resume`."""
-        self._kept.append(message)
-        self._link.paused()
 
     def resume(self) -> None:
         """The queue wants more: what was kept first, then what lies in the socket."""

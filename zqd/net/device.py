@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from zqd.config import QueueConfig
+from zqd.core.intake import Intake
 from zqd.core.outputs import Ending
 from zqd.core.pace import AUTO
 from zqd.core.peers import Client, Peer
@@ -53,6 +54,8 @@ class Device:
         self.loop = loop
         self.config = config
         self.queue = Queue(config.name, settings, boot)
+        intake = Intake(self.queue)
+        self._take_requests, self._take_replies = intake.requests, intake.replies
         self.fault = on_fault
         self.gates = {"frontend": Gate(), "backend": Gate()}
         self.refused = 0
@@ -142,12 +145,12 @@ class Device:
     def _client_connected(self, sock: socket.socket, address: str) -> None:
         link = self._link(self.frontend, sock, address, b"ROUTER")
         if link is not None:
-            self._begin(link, ClientRole(link, self.queue), self.frontend)
+            self._begin(link, ClientRole(link, self.queue, self._take_requests), self.frontend)
 
     def _worker_connected(self, sock: socket.socket, address: str) -> None:
         link = self._link(self.backend, sock, address, b"DEALER")
         if link is not None:
-            self._begin(link, WorkerRole(link, self.queue), self.backend)
+            self._begin(link, WorkerRole(link, self.queue, self._take_replies), self.backend)
 
     def _link(self, side: Side, sock: socket.socket, address: str, socket_type: bytes) -> Link | None:
         """A link for a peer that the side's gate lets in; one that it does not is closed."""

@@ -1,6 +1,6 @@
 """One peer's connection: a socket, its ZMTP connection, and the bytes between them.
 
-    socket ─ read ─▶ Connection.receive ─▶ the role's `take` (see `role`)
+    socket ─ read ─▶ the role's `hand` ─ what is not plain ─▶ Connection.receive ─▶ the role's `take` (see `role`)
     socket ◀ flush ─ Connection.outbox and the peer's outbox, joined into one send a turn
 
 A link is **open** until it is lost (the peer's doing: closed at once) or ended (ours, rule 21: flush, FIN, read and
@@ -13,9 +13,9 @@ Layer 3; knows sockets and the loop. Called by: `device`, `server`, and the role
 from __future__ import annotations
 
 import enum
+import os
 import select
 import socket
-from collections.abc import Callable
 
 from zqd.core.peers import Client, Peer
 from zqd.net.heartbeat import Heartbeat
@@ -23,7 +23,7 @@ from zqd.net.loop import Timer
 from zqd.net.outflow import Outflow
 from zqd.net.role import GONE, Hand, Owner, Role
 from zqd.zmtp.connection import LARGE, Connection, Message
-from zqd.zmtp.frames import Raw, is_message
+from zqd.zmtp.frames import Raw
 from zqd.zmtp.opening import Phase
 
 READ_SIZE = 256 << 10  # bytes: the most that one call reads; a peer has at most two in a turn
@@ -54,13 +54,11 @@ class Link:
     __slots__ = (
         "_bulk",
         "_direct",
+        "_fd",
         "_hand",
         "_heartbeat",
         "_outbox",
         "_owner",
-        "_recv",
-        "_send",
-        "_take",
         "_timer",
         "_watched",
         "address",
@@ -91,12 +89,11 @@ class Link:
         """When the last byte came."""
         self.outflow = Outflow(sock, owner.loop.now)
         self._owner = owner
-        self._recv = sock.recv
-        self._send = sock.send
-        self._take: Callable[[list[Message]], None]
-        self._hand: Hand | None = None  # the role's, once the peer is known
+        self._fd = sock.fileno()
+        # The role's, while the next byte begins a message of a known peer and reads are small: then nothing but it is needed.
+        self._hand: Hand | None = None
         self._outbox: list[Raw] = []  # the peer's, once it is known
-        self._direct = False  # what is to be sent goes out as it is: no cipher, no backlog
+        self._direct = False  # what the peer is to get goes out as it is: no cipher, nothing before it
         self._watched = READ
         self._bulk = False  # the last read was large: so the next one may be
         self._heartbeat: Heartbeat | None = None
@@ -105,12 +102,11 @@ class Link:
     def start(self, role: Role) -> None:
         """Begin the handshake; OSError where the kernel cannot watch one more descriptor."""
         self.role = role
-        self._take = role.take
-        self.loop.register(self.sock.fileno(), READ, self._readable)
+        self.loop.register(self._fd, READ, self._readable)
         timeout = self._owner.timeouts[0]
         if timeout:
             self._timer = self.loop.call_at(self.heard + timeout, self._handshake_timed_out)
-        self.flush()
+        self._flush_all()
 
     @property
     def reading(self) -> bool:
@@ -123,7 +119,8 @@ class Link:
         """The handler of an open link that waits for nothing but input: by far the most events."""
         try:
             # What has been read before comes first. After a full small read there is more.
-            if not self.connection.more and self.read() == SMALL_READ and self.reading:
+            if (self._hand or not self.connection.more) and self.read() == SMALL_READ and self.reading:
+                self._bulk, self._hand = True, None
                 self.read()
         except Exception as fault:  # noqa: BLE001 - a fault of ours costs one connection, never the broker
             self._owner.fault(fault)
@@ -133,7 +130,7 @@ class Link:
         """The handler in all other cases."""
         try:
             if events & WRITE:
-                self.flush()
+                self._flush_all()
             if events != WRITE and self.stage is not Stage.CLOSED:
                 if self.stage is not Stage.OPEN:
                     self._discard()
@@ -149,14 +146,9 @@ class Link:
 
     def read(self) -> int:
         """Read once and deliver; returns how many bytes there were."""
-        connection = self.connection
         data: bytes | memoryview
         try:
-            if self._bulk:
-                data = _VIEW[: self.sock.recv_into(_BUFFER)]
-                self._bulk = len(data) > SMALL_READ
-            else:
-                data = self._recv(SMALL_READ)
+            data = _VIEW[: self.sock.recv_into(_BUFFER)] if self._bulk else os.read(self._fd, SMALL_READ)
         except BlockingIOError:
             self._bulk = False
             return 0
@@ -164,18 +156,23 @@ class Link:
             self._broken(error)
             return 0
         self.heard = now = self.loop.now
-        if connection.clear and self._hand and is_message(data) and len(data) <= connection.max_message_size:
-            # So it is with most reads: the message goes to the queue by the shortest way.
-            data = bytes(data)
-            if not self._hand(self.peer, data, now):
-                self.role.keep(data)
-        elif data:
-            if len(data) == SMALL_READ:
-                self._bulk = True
-            self.deliver(connection.receive(data))
-        else:
+        taken = self._hand(self.peer, data, now) if self._hand is not None else 0
+        if taken < len(data):
+            self._receive(data[taken:])
+        elif not data:
             self.lost("")
         return len(data)
+
+    def _receive(self, data: bytes | memoryview) -> None:
+        """The long way of what was read."""
+        connection, hand = self.connection, self.role.hand
+        self._bulk = self._bulk and len(data) > SMALL_READ
+        if connection.clear and hand is not None:
+            whole = b"".join((connection.reclaim(), data))
+            data = whole[hand(self.peer, whole, self.heard) :]
+        self.deliver(connection.receive(data))
+        simple = connection.clear and not connection.buffered and not self._bulk
+        self._hand = self.role.hand if simple else None
 
     def deliver(self, messages: list[Message]) -> None:
         """Whole messages go to the role, after the handshake."""
@@ -183,7 +180,7 @@ class Link:
         if self.peer is None and connection.phase is Phase.TRAFFIC:
             self._established()
         if self.peer is not None:
-            self._take(messages)
+            self.role.take(messages)
         if connection.stirred:
             self._attend()
 
@@ -199,7 +196,7 @@ class Link:
         if connection.outbox and self.outflow.size and self.peer is not None:
             connection.outbox.clear()  # a PONG behind a backlog tells nothing, and a flood of PINGs shall not make it grow
         elif connection.outbox:
-            self.flush()
+            self._flush_all()
         if connection.more:
             self.loop.call_soon(self.go_on)
 
@@ -212,8 +209,6 @@ class Link:
         self._set_timer(None)
         self.peer = self.role.join()
         self._outbox = self.peer.outbox
-        self._hand = self.role.hand
-        self._direct = self.connection.plain and not self.outflow.size
         if self.connection.answers_pings:
             self._heartbeat = Heartbeat(self, self.role.heartbeat_interval, self._owner.timeouts[1])
 
@@ -227,34 +222,42 @@ class Link:
 
     # Sending
 
-    def flush(self, flags: int = 0) -> None:
-        """Send what there is to send, in one call if the socket takes it; `flags` as in send(2)."""
-        connection, outbox = self.connection, self._outbox
+    def flush(self) -> None:
+        """Send what there is for the peer."""
+        outbox = self._outbox
+        if not (outbox and self._direct and len(outbox[-1]) < LARGE):
+            self._flush_all()
+            return
         # By far the most: small pieces and nothing before them, for which joining is cheaper than sendmsg.
-        if outbox and self._direct and not connection.outbox and len(outbox[-1]) < LARGE:
-            data = b"".join(outbox)
-            outbox.clear()
-            try:
-                sent = self._send(data, flags)
-            except BlockingIOError:
-                sent = 0
-            except OSError as error:
-                self._send_failed(error)
-                return
-            if sent == len(data):
-                return
-            pieces: list[Raw] = [memoryview(data)[sent:]]
-        else:
-            pieces = [*connection.outbox, *connection.wrap(outbox)]
-            connection.outbox = []
-            outbox.clear()
+        data = b"".join(outbox)
+        outbox.clear()
+        try:
+            sent = os.write(self._fd, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._send_failed(error)
+            return
+        if sent < len(data):
+            self._send([memoryview(data)[sent:]])
+
+    def _flush_all(self, flags: int = 0) -> None:
+        """Send what there is for the peer, and what the protocol says before it; `flags` as in send(2)."""
+        connection, outbox = self.connection, self._outbox
+        pieces = [*connection.outbox, *connection.wrap(outbox)]
+        connection.outbox = []
+        outbox.clear()
+        self._send(pieces, flags)
+
+    def _send(self, pieces: list[Raw], flags: int = 0) -> None:
+        """In one call if the socket takes it."""
         had_backlog = self.outflow.size > 0
         try:
             self.outflow.send(pieces, flags, self.loop.now)
         except OSError as error:
             self._send_failed(error)
             return
-        self._direct = connection.plain and not self.outflow.size
+        self._direct = self.connection.plain and not self.outflow.size
         if not (self.outflow.size or had_backlog):
             return
         if not self.outflow.size and self.stage is Stage.FLUSHING:
@@ -266,7 +269,7 @@ class Link:
     def ping(self, timeout: float) -> bool:
         """Send a PING that tells the peer to wait for the next one `timeout` seconds; False if that ended the link."""
         self.connection.ping(timeout)
-        self.flush()
+        self._flush_all()
         return self.stage is not Stage.CLOSED
 
     def _send_failed(self, error: OSError) -> None:
@@ -287,8 +290,8 @@ class Link:
         handler = self._readable if wanted == READ and self.stage is Stage.OPEN else self._ready
         if wanted != self._watched:
             self._watched = wanted
-            self.loop.modify(self.sock.fileno(), wanted)
-        self.loop.handle(self.sock.fileno(), handler)
+            self.loop.modify(self._fd, wanted)
+        self.loop.handle(self._fd, handler)
 
     def paused(self) -> None:
         """The role does not read for now."""
@@ -319,7 +322,7 @@ class Link:
         self.outflow.look(self.loop.now)
         # With MSG_MORE the last reply waits for the FIN: both share a segment, and a REQ that sends its next request
         # after that reply already knows that this connection is closed (rule 22).
-        self.flush(socket.MSG_MORE)
+        self._flush_all(socket.MSG_MORE)
         if self.stage is Stage.FLUSHING and not self.outflow.size:
             self._shut()
         self.watch()
@@ -372,14 +375,14 @@ class Link:
         self.stage = Stage.CLOSED
         self._set_timer(None)
         self._stop_heartbeat()
-        self.loop.unregister(self.sock.fileno())
+        self.loop.unregister(self._fd)
         self.sock.close()
+        self._fd = -1  # the number may soon be that of another connection
         self.outflow.clear()
         if was_open:
             self._tell_queue()
         self._owner.forget(self)
         self.role = GONE
-        self._take = GONE.take
         self._hand = None
 
     def _set_timer(self, timer: Timer | None) -> None:

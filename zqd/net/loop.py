@@ -54,7 +54,7 @@ class Loop:
         """The time of this turn, monotonic seconds; read once a turn."""
         self.parts: list[Part] = []
         self._epoll = select.epoll()
-        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._handlers: list[Callable[[int], None] | None] = []  # by descriptor
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_number = 0
         self._cancelled_allowed = 1024
@@ -67,6 +67,8 @@ class Loop:
     def register(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
         """Call `handler(events)` whenever `fd` is ready; EPOLLHUP and EPOLLERR always count."""
         self._epoll.register(fd, events)
+        if fd >= len(self._handlers):
+            self._handlers += [None] * (fd + 1 - len(self._handlers))
         self._handlers[fd] = handler
 
     def modify(self, fd: int, events: int) -> None:
@@ -79,7 +81,7 @@ class Loop:
 
     def unregister(self, fd: int) -> None:
         """Forget a descriptor, before it is closed."""
-        del self._handlers[fd]
+        self._handlers[fd] = None
         self._epoll.unregister(fd)
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
@@ -103,7 +105,7 @@ class Loop:
         self.now = time.monotonic()
         handlers = self._handlers
         for fd, events in ready:
-            handler = handlers.get(fd)
+            handler = handlers[fd]
             if handler is not None:  # else closed by one before it
                 handler(events)
         if self._put_off:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from zqd.net.link import Link
 
 
-Hand = Callable[[Any, bytes, float], bool]
-"""Takes a peer, one raw message of it and the time; False if it was not accepted, and is to be kept."""
+Hand = Callable[[Any, Any, float], int]
+"""Takes a peer, bytes of it that begin with a message, and the time; returns how many it is done with (`core.intake`)."""
 
 
 class Role(Protocol):
@@ -28,7 +28,7 @@ class Role(Protocol):
 
     @property
     def hand(self) -> Hand | None:
-        """The short way of a single message, where there is one."""
+        """The short way of plain messages, where there is one."""
         ...
 
     def join(self) -> Peer:
@@ -37,10 +37,6 @@ class Role(Protocol):
 
     def take(self, messages: list[Message]) -> None:
         """Whole messages, possibly none."""
-        ...
-
-    def keep(self, message: Message) -> None:
-        """What `hand` has not accepted."""
         ...
 
     def leave(self) -> None:
@@ -94,9 +90,6 @@ class Gone:
         raise AssertionError
 
     def take(self, messages: list[Message]) -> None:
-        """Too late."""
-
-    def keep(self, message: Message) -> None:
         """Too late."""
 
     def leave(self) -> None:

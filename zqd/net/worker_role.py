@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import socket
 
-from zqd.core.intake import take_back
 from zqd.core.pace import set_slots
 from zqd.core.peers import Worker
 from zqd.core.queue import Queue
 from zqd.net.addresses import name_of, peer_pid
 from zqd.net.link import Link
-from zqd.zmtp.connection import Message
+from zqd.net.role import Hand
+from zqd.zmtp.connection import Message, Oversize
 
 
 class WorkerRole:
@@ -23,9 +23,9 @@ class WorkerRole:
 
     reading = True
 
-    def __init__(self, link: Link, queue: Queue) -> None:
+    def __init__(self, link: Link, queue: Queue, hand: Hand) -> None:
         self.heartbeat_interval = queue.settings.backend_heartbeat_interval
-        self.hand = queue.reply
+        self.hand = hand
         self.worker: Worker
         self._link = link
         self._queue = queue
@@ -44,10 +44,12 @@ class WorkerRole:
 
     def take(self, messages: list[Message]) -> None:
         """Replies and notices."""
-        take_back(self._queue, self.worker, messages, self._link.loop.now)
-
-    def keep(self, message: Message) -> None:
-        """A reply is always accepted."""
+        queue, worker, now = self._queue, self.worker, self._link.loop.now
+        for message in messages:
+            if isinstance(message, Oversize):
+                queue.oversize_reply(worker, message.envelope, now)
+            else:
+                queue.reply(worker, message, now)
 
     def adopt(self) -> None:
         """A REP has other slots now; what it holds beyond them it may finish."""

@@ -105,7 +105,7 @@ class Connection:
         self.plain = False
         """In traffic that no cipher secures: `wrap` would change nothing."""
         self.clear = False
-        """Plain traffic, and nothing is held: the peer's next byte begins a frame of a new message, or a command."""
+        """Plain traffic, and of a message that is not whole little is held: `reclaim` has it."""
         self.buffered = 0
         """Bytes held of messages that are not whole yet, or not taken yet."""
         self.more = False
@@ -140,6 +140,13 @@ class Connection:
                 return []
             messages = self._parse(buffer)
         return messages
+
+    def reclaim(self) -> bytes:
+        """Give back what is held, as if it had not come; only when `clear`. It begins where a message does, or a command."""
+        held = bytes(self._buffer)
+        self._buffer.clear()
+        self._scan = self.buffered = 0
+        return held
 
     # Overridden where traffic is secured, as are `wrap` and `_send_command`.
     def _parse(self, data: bytes | bytearray) -> list[Message]:
@@ -185,7 +192,7 @@ class Connection:
                 start = at
         if start < size or self._buffer:
             self._keep(data, start, at)
-        self.clear = self.plain and not self._buffer and self._oversize is None
+        self.clear = self.plain and len(self._buffer) <= SHORT and self._oversize is None
         if len(messages) == BATCH or self.more:
             self.more = len(messages) == BATCH and size > start
             self.stirred = True

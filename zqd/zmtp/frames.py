@@ -55,21 +55,16 @@ def frame_bounds(raw: Raw, at: int) -> tuple[int, int]:
     return start, start + raw[at + 1]
 
 
-def is_message(data: Raw) -> bool:
-    """Whether this is one whole message and nothing else: most of what is read at a time is, and this is cheap to find out."""
-    at = 0
+def message_end(data: bytes, at: int) -> int:
+    """Where the message ends of which a frame begins at `at`; beyond the data where it is not whole, or not made of frames of messages."""
     try:
-        while (flags := data[at]) == MORE:
-            at += 2 + data[at + 1]
-        if not flags:
-            at += 2 + data[at + 1]
-        elif flags == LONG:
-            at += 9 + unpack_size(data, at + 1)[0]
-        else:
-            return False
-    except (IndexError, struct.error):  # the end of the data within a header
-        return False
-    return at == len(data)
+        while (flags := data[at]) <= LONG | MORE:
+            at += 9 + unpack_size(data, at + 1)[0] if flags & LONG else 2 + data[at + 1]
+            if not flags & MORE:
+                return at
+    except (IndexError, struct.error):  # the end of the data within a header, or before it
+        pass
+    return len(data) + 1
 
 
 def cut_short(data: bytes, start: int, at: int, messages: list[Any], most: int) -> tuple[int, int]:
