@@ -7,7 +7,7 @@ A refused client is paused: its connection keeps the message and is not read. It
 * at the byte limit in the order in which clients were paused, as soon as the first one's message fits. An empty line
   admits any single message, so the first one may always go on there: nobody waits for room that cannot come.
 
-Layer 1, pure. Called by: `queue`.
+Layer 1, pure. Called by: `queue`, `intake`.
 """
 
 from __future__ import annotations

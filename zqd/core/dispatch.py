@@ -1,7 +1,7 @@
 """Where requests meet workers: from the waiting line into a worker's window, and out of it again (rules 8, 9, 24).
 
 Owns the line, the workers and the deadlines, and keeps law 2: never a dispatchable request and a free slot at once
-while it is `open`. Layer 1, pure. Called by: `queue`.
+while it is `open`. Layer 1, pure. Called by: `queue`, `intake`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How requests end, and the account of it (law 3): received = replied + failed + dropped + queued + in flight.
 
 Every request that enters is counted here once, and ends here once: replied, failed or dropped. Layer 1, pure.
-Called by: `queue`.
+Called by: `queue`, `intake`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ Laws (`core.check` asserts them after every step of the tests):
   6. The order is that of `core.waiting`.
   7. A slot is taken until that dispatch is answered or the worker is gone; a request that ended meanwhile is a debt.
 
-Layer 1, pure: no socket, no clock, no logger. Called by: `zqd.net.device`.
+Layer 1, pure: no socket, no clock, no logger. Called by: `zqd.net.device` and its links, `intake`.
 """
 
 from __future__ import annotations

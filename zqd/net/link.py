@@ -34,9 +34,7 @@ LINGER = 1.0  # seconds for the peer's EOF after ours
 _BUFFER = bytearray(READ_SIZE)
 _VIEW = memoryview(_BUFFER)
 
-READ = select.EPOLLIN
-WRITE = select.EPOLLOUT
-LEFT = select.EPOLLRDHUP
+READ, WRITE, LEFT = select.EPOLLIN, select.EPOLLOUT, select.EPOLLRDHUP
 
 
 class Stage(enum.Enum):
@@ -167,10 +165,12 @@ class Link:
         """The long way of what was read."""
         connection, hand = self.connection, self.role.hand
         self._bulk = self._bulk and len(data) > SMALL_READ
+        held = connection.buffered
         if connection.clear and hand is not None:
             whole = b"".join((connection.reclaim(), data))
             data = whole[hand(self.peer, whole, self.heard) :]
-        self.deliver(connection.receive(data))
+        if data or held:
+            self.deliver(connection.receive(data))
         simple = connection.clear and not connection.buffered and not self._bulk
         self._hand = self.role.hand if simple else None
 
