@@ -17,6 +17,7 @@ from zqd import __version__
 from zqd.config import Config, describe, load
 from zqd.daemon.check import check
 from zqd.daemon.daemon import Daemon
+from zqd.daemon.memory import keep_free_memory
 from zqd.daemon.service import Service
 from zqd.daemon.signals import signals_to
 from zqd.daemon.sockets import Sockets
@@ -99,11 +100,13 @@ def serve(
                 gc.collect()
                 gc.freeze()
                 gc.set_threshold(50_000, 20, 100)
+                daemon.loop.call_at(daemon.loop.now + SOON, keep_free_memory)
                 daemon.run()
             finally:
                 daemon.close()
 
 
+SOON = 0.1  # seconds: it takes some milliseconds, for which nobody who starts zqd shall wait
 _FLAGS = ("frontend", "backend", "control", "log_level", "log_format", "allow_unauthenticated")
 
 

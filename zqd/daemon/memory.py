@@ -1,0 +1,29 @@
+"""Memory that is free again stays with the process for a while: what the next large message needs is at hand.
+
+The C library gives what is free at the end of its heap back to the kernel as soon as it can, and large pieces always; getting
+it again costs a page fault for each 4 KiB, which at messages of 1 MiB is a third of zqd's processor time. Layer 4.
+Called by: `program`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+# mallopt(3), malloc.h
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+
+KEPT = 16 << 20  # bytes free at the end of the heap, from which on they are given back
+STEP = 1 << 20  # bytes that are got at a time
+LARGEST = (
+    32 << 20
+)  # bytes of one piece, from which on it has a mapping of its own: the most that there may be
+
+
+def keep_free_memory() -> None:
+    """Ask the C library for it; one that is not glibc does not know how, and goes on as it does."""
+    with contextlib.suppress(ImportError, OSError, AttributeError, MemoryError):
+        import ctypes  # only here: it takes some milliseconds
+
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in ((M_TRIM_THRESHOLD, KEPT), (M_TOP_PAD, STEP), (M_MMAP_THRESHOLD, LARGEST)):
+            mallopt(option, value)
