@@ -13,8 +13,8 @@ from zqd.core.intake import Intake
 from zqd.core.peers import Client, Worker
 from zqd.core.queue import Queue
 from zqd.core.settings import QueueSettings
-from zqd.zmtp.connection import BATCH, LARGE, Message, Oversize
-from zqd.zmtp.frames import EMPTY_MORE, encode_message
+from zqd.zmtp.connection import BATCH, Message, Oversize
+from zqd.zmtp.frames import EMPTY_MORE, LARGE, encode_message
 
 
 def requests_the_long_way(queue: Queue, client: Client, messages: list[Message], now: float) -> int:

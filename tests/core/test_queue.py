@@ -5,8 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.harness import Harness, oversize
-from zqd.zmtp.connection import LARGE
-from zqd.zmtp.frames import EMPTY_MORE, Raw, encode_message
+from zqd.zmtp.frames import EMPTY_MORE, LARGE, Raw, encode_message
 
 # Requests and replies
 

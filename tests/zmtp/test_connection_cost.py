@@ -113,8 +113,8 @@ def test_an_oversize_message_is_not_copied(tally: Tally, pieces: int) -> None:
 
 
 def test_a_growing_message_stays_in_one_buffer() -> None:
-    """The buffer grows at its end and is not replaced from piece to piece."""
-    raw = encode_message([b"", bytes(SIZE)])
+    """The buffer grows at its end and is not replaced from piece to piece, where more frames follow."""
+    raw = encode_message([b"", bytes(SIZE), b""])
     connection = in_traffic(2 * SIZE)
     connection.receive(raw[:1000])
     buffer = connection._buffer

@@ -7,8 +7,8 @@ import pytest
 from tests.zmtp import peers
 from tests.zmtp.peers import Xor, XorMechanism, feed, outcome, take_outbox
 from zqd.zmtp import handshake
-from zqd.zmtp.connection import ANNOUNCED_FACTOR, BATCH, LARGE
-from zqd.zmtp.frames import COMMAND, MORE, Raw, encode_frame, encode_message
+from zqd.zmtp.connection import ANNOUNCED_FACTOR, BATCH
+from zqd.zmtp.frames import COMMAND, LARGE, MORE, Raw, encode_frame, encode_message
 from zqd.zmtp.opening import Phase
 from zqd.zmtp.secured import SecuredConnection
 

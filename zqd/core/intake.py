@@ -17,8 +17,8 @@ from zqd.core.dispatch import KEY_SIZE
 from zqd.core.peers import Client, Worker
 from zqd.core.queue import Queue
 from zqd.core.request import Request
-from zqd.zmtp.connection import BATCH, LARGE
-from zqd.zmtp.frames import EMPTY_MORE, message_end
+from zqd.zmtp.connection import BATCH
+from zqd.zmtp.frames import EMPTY_MORE, LARGE, message_end
 
 # What a message begins with, and the size of its body where that is one short frame (RFC 23 "Framing"); for a reply behind its id.
 _request_head = struct.Struct("3sB").unpack_from

@@ -34,8 +34,7 @@ from zqd.core.request import MAX_ATTEMPTS, NO_OPTIONS, Request, parse_options
 from zqd.core.settings import QueueSettings
 from zqd.core.waiting import WaitingLine
 from zqd.errors import FailureCode
-from zqd.zmtp.connection import LARGE
-from zqd.zmtp.frames import EMPTY_MORE, MORE, Raw, envelope_of, same_envelope
+from zqd.zmtp.frames import EMPTY_MORE, LARGE, MORE, Raw, envelope_of, same_envelope
 
 AT_FRONTEND = "this is the frontend; workers connect to the backend"
 NO_ID = "a reply must begin with the 16-byte frame that the request began with"

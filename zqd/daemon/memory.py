@@ -1,15 +1,15 @@
-"""Memory that is free again stays with the process for a while: what the next large message needs is at hand.
+"""Memory that is free again stays with the process for a while: what the next read or the next large message needs is at hand.
 
-The C library gives what is free at the end of its heap back to the kernel as soon as it can, and large pieces always; getting
-it again costs a page fault for each 4 KiB, which at messages of 1 MiB is a third of zqd's processor time. Layer 4.
-Called by: `program`.
+The C library gives what is free at the end of its heap back to the kernel as soon as it can, and maps large pieces anew each
+time. Getting such memory costs a page fault for each 4 KiB, which at messages of 1 MiB was a third of zqd's processor time, and
+asking for the READ_SIZE of `zqd.net.link` as much as a whole request. Layer 4. Called by: `program`.
 """
 
 from __future__ import annotations
 
 import contextlib
 
-# mallopt(3), malloc.h
+# The options of mallopt(3), as in malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 KEPT = 16 << 20  # bytes free at the end of the heap, from which on they are given back

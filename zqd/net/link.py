@@ -22,17 +22,14 @@ from zqd.net.heartbeat import Heartbeat
 from zqd.net.loop import Timer
 from zqd.net.outflow import Outflow
 from zqd.net.role import GONE, Hand, Owner, Role
-from zqd.zmtp.connection import LARGE, Connection, Message
-from zqd.zmtp.frames import Raw
+from zqd.zmtp.connection import Connection, Message
+from zqd.zmtp.frames import LARGE, Raw
 from zqd.zmtp.opening import Phase
 
-READ_SIZE = 256 << 10  # bytes: the most that one call reads; a peer has at most two in a turn
-SMALL_READ = 16 << 10  # bytes: of the first one, whose memory is cheap to get and needs no second copy
+READ_SIZE = (
+    512 << 10
+)  # bytes: the most that is read of a peer in a turn; memory for it is cheap to get (`zqd.daemon.memory`)
 LINGER = 1.0  # seconds for the peer's EOF after ours
-
-# One buffer for all large reads: recv() would map and unmap READ_SIZE at every call, at 3 to 5 times the cost.
-_BUFFER = bytearray(READ_SIZE)
-_VIEW = memoryview(_BUFFER)
 
 READ, WRITE, LEFT = select.EPOLLIN, select.EPOLLOUT, select.EPOLLRDHUP
 
@@ -50,7 +47,6 @@ class Link:
     """One connection. `number` is unique in the daemon's life; `role` is set right after."""
 
     __slots__ = (
-        "_bulk",
         "_direct",
         "_fd",
         "_hand",
@@ -88,12 +84,11 @@ class Link:
         self.outflow = Outflow(sock, owner.loop.now)
         self._owner = owner
         self._fd = sock.fileno()
-        # The role's, while the next byte begins a message of a known peer and reads are small: then nothing but it is needed.
+        # The role's, while the next byte begins a message of a known peer: then nothing else is needed.
         self._hand: Hand | None = None
         self._outbox: list[Raw] = []  # the peer's, once it is known
         self._direct = False  # what the peer is to get goes out as it is: no cipher, nothing before it
         self._watched = READ
-        self._bulk = False  # the last read was large: so the next one may be
         self._heartbeat: Heartbeat | None = None
         self._timer: Timer | None = None  # of the handshake, then of the ending
 
@@ -116,9 +111,7 @@ class Link:
     def _readable(self, _: int) -> None:
         """The handler of an open link that waits for nothing but input: by far the most events."""
         try:
-            # What has been read before comes first. After a full small read there is more.
-            if (self._hand or not self.connection.more) and self.read() == SMALL_READ and self.reading:
-                self._bulk, self._hand = True, None
+            if self._hand or not self.connection.more:  # what has been read before comes first
                 self.read()
         except Exception as fault:  # noqa: BLE001 - a fault of ours costs one connection, never the broker
             self._owner.fault(fault)
@@ -144,11 +137,9 @@ class Link:
 
     def read(self) -> int:
         """Read once and deliver; returns how many bytes there were."""
-        data: bytes | memoryview
         try:
-            data = _VIEW[: self.sock.recv_into(_BUFFER)] if self._bulk else os.read(self._fd, SMALL_READ)
+            data = os.read(self._fd, READ_SIZE)
         except BlockingIOError:
-            self._bulk = False
             return 0
         except OSError as error:
             self._broken(error)
@@ -161,18 +152,14 @@ class Link:
             self.lost("")
         return len(data)
 
-    def _receive(self, data: bytes | memoryview) -> None:
+    def _receive(self, data: bytes) -> None:
         """The long way of what was read."""
         connection, hand = self.connection, self.role.hand
-        self._bulk = self._bulk and len(data) > SMALL_READ
-        held = connection.buffered
-        if connection.clear and hand is not None:
-            whole = b"".join((connection.reclaim(), data))
-            data = whole[hand(self.peer, whole, self.heard) :]
-        if data or held:
-            self.deliver(connection.receive(data))
-        simple = connection.clear and not connection.buffered and not self._bulk
-        self._hand = self.role.hand if simple else None
+        if connection.clear and connection.buffered and hand is not None:
+            data = connection.reclaim() + data
+            data = data[hand(self.peer, data, self.heard) :]
+        self.deliver(connection.receive(data))
+        self._hand = self.role.hand if connection.clear and not connection.buffered else None
 
     def deliver(self, messages: list[Message]) -> None:
         """Whole messages go to the role, after the handshake."""
@@ -337,9 +324,9 @@ class Link:
 
     def _discard(self) -> None:
         try:
-            size = self.sock.recv_into(_BUFFER)
-            if size:
-                self._notice_crossing(size)
+            data = os.read(self._fd, READ_SIZE)
+            if data:
+                self._notice_crossing(data)
                 return
         except BlockingIOError:
             return
@@ -347,10 +334,10 @@ class Link:
             pass
         self.lost("")
 
-    def _notice_crossing(self, size: int) -> None:
+    def _notice_crossing(self, data: bytes) -> None:
         """A client's request that crossed our FIN is lost: that has to be known, if it cannot be helped."""
         if isinstance(self.peer, Client) and self.connection.phase is Phase.TRAFFIC:
-            messages = self.connection.receive(bytes(_VIEW[:size]))
+            messages = self.connection.receive(data)
             if messages:
                 self._owner.note("request.crossed", link=self, count=len(messages))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zqd.net.link import Link
 
 
-Hand = Callable[[Any, Any, float], int]
+Hand = Callable[[Any, bytes, float], int]
 """Takes a peer, bytes of it that begin with a message, and the time; returns how many it is done with (`core.intake`)."""
 
 

@@ -8,7 +8,7 @@ The accepting side of ZMTP 3.0 and 3.1 (RFC 23, RFC 37) and of 2.0 (RFC 15); `op
 
 What a peer does wrong is never raised: it ends up in `error`, after the messages that came before it, and the owner
 then flushes the outbox (it may hold an ERROR command) and closes. Cost is linear in the bytes, however they are cut:
-what has been scanned is not scanned again, and a buffer only grows at its end.
+what has been scanned is not scanned again, and a buffer only grows at its end (`pieces` has large frames).
 
 Layer 1, pure; knows no socket and no clock. Called by: `zqd.net.link`.
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 from zqd.zmtp import handshake
 from zqd.zmtp.frames import (
     COMMAND,
+    LARGE,
     LONG,
     MORE,
     Raw,
@@ -29,10 +30,10 @@ from zqd.zmtp.frames import (
 )
 from zqd.zmtp.handshake import HandshakeError, Mechanism
 from zqd.zmtp.opening import Opening, Phase
+from zqd.zmtp.pieces import Pieces
 
 SHORT = 512  # bytes; up to here what is held is copied together with what comes: bytes are cut faster than a bytearray
 BATCH = 1024  # most messages that one call returns: bounds the memory that tiny messages blow up to
-LARGE = 1 << 16  # bytes; from here on a message is handed over without a copy where it can be
 MAX_COMMANDS_WITHIN = 64  # commands between frames of messages, per call: each costs a move of the rest
 ANNOUNCED_FACTOR = 16  # a message announced larger than so many times the limit is the end (rule 15)
 
@@ -65,6 +66,7 @@ class Connection:
         "_commands_within",
         "_opening",
         "_oversize",
+        "_pieces",
         "_scan",
         "_skip",
         "_skip_more",
@@ -111,6 +113,9 @@ class Connection:
         self.more = False
         """Another whole message may be at hand: call `receive(b"")` before reading on."""
         self._buffer = bytearray()  # of a message that is not whole yet, from its start
+        self._pieces = (
+            Pieces()
+        )  # instead, where all but the rest of its last frame is there, and that is large
         self._scan = 0  # where in the buffer the first frame header lies that was not looked at
         self._commands_within = 0  # commands that the running call has cut out of messages
         self._oversize: Oversize | None = None  # the message that is being discarded
@@ -120,15 +125,21 @@ class Connection:
 
     # Receiving
 
-    def receive(self, data: bytes | memoryview) -> list[Message]:
+    def receive(self, data: bytes) -> list[Message]:
         """Take what the peer sent and return the messages that are whole now, at most BATCH (see `more`)."""
         buffer = self._buffer
-        if self.phase is Phase.TRAFFIC:
+        if len(data) < self._pieces.missing:
+            self._pieces.add(data)
+            self.buffered += len(data)
+            return []
+        if self._pieces.missing:
+            messages = self._parse(self._pieces.finish(data))
+        elif self.phase is Phase.TRAFFIC:
             if len(buffer) > SHORT:
                 buffer += data
                 messages = self._parse(buffer)
             else:
-                messages = self._parse(b"".join((buffer, data)) if buffer else bytes(data))
+                messages = self._parse(b"".join((buffer, data)) if buffer else data)
         elif self.phase is Phase.FAILED:
             return []
         else:
@@ -156,6 +167,7 @@ class Connection:
         start = 0 if self._oversize is None else self._discard(data, 0, messages)
         at = start + self._scan
         size = len(data)
+        missing = 0  # bytes of the message's last frame, where that is large
         self._commands_within = 0
         if isinstance(data, bytes) and size <= limit:  # then nothing that is whole passes the limit
             start, at = cut_short(data, start, at, messages, BATCH)
@@ -180,6 +192,8 @@ class Connection:
                 start = at = self._start_discarding(data, start, at, end, messages)
                 continue  # where that failed, nothing is left: the loop ends
             if end > size:
+                if end - at >= LARGE and not flags & MORE:
+                    missing = end - size
                 break
             at = end
             if not flags & MORE:
@@ -190,9 +204,9 @@ class Connection:
                     break
                 messages.append(bytes(memoryview(data)[start:at]) if data is self._buffer else data[start:at])
                 start = at
-        if start < size or self._buffer:
-            self._keep(data, start, at)
-        self.clear = self.plain and len(self._buffer) <= SHORT and self._oversize is None
+        if start < size or self._buffer or self.buffered:
+            self._keep(data, start, at, missing)
+        self.clear = self.plain and len(self._buffer) <= SHORT and not missing and self._oversize is None
         if len(messages) == BATCH or self.more:
             self.more = len(messages) == BATCH and size > start
             self.stirred = True
@@ -209,16 +223,20 @@ class Connection:
         del data[at:end]
         return data
 
-    def _keep(self, data: bytes | bytearray, start: int, at: int) -> None:
+    def _keep(self, data: bytes | bytearray, start: int, at: int, missing: int) -> None:
         """Remember what is left of `data` from `start` on, whose frames before `at` have been looked at."""
         if self.error is not None:
             return
         self._scan = at - start
-        if data is self._buffer:
+        self.buffered = len(data) - start
+        if missing:
+            first = data[start:] if isinstance(data, bytes) else bytes(memoryview(data)[start:])
+            self._pieces.begin(first, missing)
+            self._buffer = bytearray()
+        elif data is self._buffer:
             del data[:start]
         else:
             self._buffer = bytearray(memoryview(data)[start:])
-        self.buffered = len(self._buffer)
 
     def _traffic_command(self, flags: int, data: bytes | bytearray, at: int, end: int) -> bool:
         """Take the frame at `at`, which is no message's. False: it has yet to come whole, or it was the end."""
@@ -355,3 +373,4 @@ class Connection:
         self.more = False
         self.buffered = 0
         self._buffer = bytearray()
+        self._pieces.clear()

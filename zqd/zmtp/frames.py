@@ -16,6 +16,8 @@ MORE = 1
 LONG = 2
 COMMAND = 4
 
+LARGE = 1 << 16  # bytes; from here on a message is handed over without a copy where it can be
+
 EMPTY_MORE = b"\x01\x00"  # the empty frame that ends an envelope, and the whole envelope of a plain REQ
 
 _SIZE = struct.Struct("!Q")

@@ -14,8 +14,18 @@ Layer 1, pure. Called by: `zqd.net.link`, for endpoints that have a key.
 
 from __future__ import annotations
 
-from zqd.zmtp.connection import ANNOUNCED_FACTOR, BATCH, LARGE, Connection, Message, Oversize
-from zqd.zmtp.frames import COMMAND, LONG, MORE, Raw, encode_frame, envelope_of, frame_bounds, frame_header
+from zqd.zmtp.connection import ANNOUNCED_FACTOR, BATCH, Connection, Message, Oversize
+from zqd.zmtp.frames import (
+    COMMAND,
+    LARGE,
+    LONG,
+    MORE,
+    Raw,
+    encode_frame,
+    envelope_of,
+    frame_bounds,
+    frame_header,
+)
 from zqd.zmtp.handshake import Cipher, HandshakeError, Mechanism
 
 
