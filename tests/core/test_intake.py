@@ -10,6 +10,7 @@ import pytest
 
 from zqd.core.check import check
 from zqd.core.intake import Intake
+from zqd.core.pace import set_slots
 from zqd.core.peers import Client, Worker
 from zqd.core.queue import Queue
 from zqd.core.settings import QueueSettings
@@ -245,19 +246,19 @@ def test_plain_messages_are_taken_however_they_are_framed(bodies: list[bytes]) -
     check(world.queue)
 
 
-def test_a_large_reply_is_not_copied_on_its_way() -> None:
+@pytest.mark.parametrize("short", [True, False])
+def test_a_large_reply_is_not_copied_on_its_way(short: bool) -> None:
     """It is a view of what the worker's connection received."""
-    world = World(QueueSettings(), short=True)
-    assert world.intake is not None
+    world = World(QueueSettings(), short=short)
     request = encode_message([b"", b"x" * LARGE])
-    world.intake.requests(world.clients[0], request, 0.0)
+    world.take_requests(world.clients[0], [request], 0.0)
     (key,) = world.worker.window
-    world.intake.replies(world.worker, key + request, 0.0)
+    world.take_replies([key + request], 0.0)
     assert isinstance(world.clients[0].outbox[0], memoryview)
 
 
 def test_tiny_requests_do_not_blow_up_the_memory() -> None:
-    """At most so many are made of one read; the connection cuts the rest as slowly."""
+    """At most so many are made at a time; the connection cuts the rest as slowly."""
     world = World(QueueSettings(), short=True)
     assert world.intake is not None
     tiny = encode_message([b"", b""])
@@ -269,3 +270,36 @@ def test_more_than_the_limit_is_looked_at_elsewhere() -> None:
     world = World(QueueSettings(max_message_size=100), short=True)
     assert world.intake is not None
     assert world.intake.requests(world.clients[0], encode_message([b"", b"x" * 100]), 0.0) == 0
+
+
+def test_law_5_a_reply_without_the_clients_envelope_does_not_go_the_short_way() -> None:
+    """The request came with an id before its empty frame, the reply without."""
+    world = World(QueueSettings(), short=True)
+    assert world.intake is not None
+    requests_the_long_way(world.queue, world.clients[0], [encode_message([b"id", b"", b"one"])], 0.0)
+    (key,) = world.worker.window
+    assert world.intake.replies(world.worker, key + encode_message([b"", b"re:one"]), 1.0) == 0
+    assert not world.clients[0].outbox
+
+
+def test_rule_15_a_large_reply_does_not_go_the_short_way() -> None:
+    """More than the limit is looked at elsewhere."""
+    world = World(QueueSettings(max_message_size=100), short=True)
+    assert world.intake is not None
+    requests_the_long_way(world.queue, world.clients[0], [encode_message([b"", b"one"])], 0.0)
+    (key,) = world.worker.window
+    assert world.intake.replies(world.worker, key + encode_message([b"", b"x" * 100]), 1.0) == 0
+
+
+def test_rule_8_replies_the_short_way_tell_the_pace() -> None:
+    """A worker whose slots follow its pace gets more of them while others wait."""
+    world = World(QueueSettings(prefetch="auto"), short=True, capacity=1)
+    assert world.intake is not None
+    set_slots(world.worker, "auto")
+    now = 0.0
+    for _ in range(100):
+        world.intake.requests(world.clients[0], encode_message([b"", b"one"]) * 4, now)
+        now += 0.0001
+        replies = b"".join(key + encode_message([b"", b"re"]) for key in world.worker.window)
+        world.intake.replies(world.worker, replies, now)
+    assert world.worker.capacity > 1

@@ -210,3 +210,48 @@ def test_a_closed_link_does_not_touch_whoever_has_its_descriptor_now(bench: Benc
     other.close()
     assert far.recv(100) == b""
     far.close()
+
+
+def test_what_was_sent_before_a_peer_stopped_reading_is_taken(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A PONG cannot be sent any more, in the middle of a request: the rest of that still comes, and nothing is made up."""
+    bench.device.queue.settings = dataclasses.replace(bench.device.queue.settings, on_client_left="run")
+    inner = encode_message([b"", b"smuggled"])
+    plain, request = encode_message([b"", b"plain"]), encode_message([b"", b"A" * 20 + inner + b"B" * 20])
+    monkeypatch.setattr("zqd.net.link.READ_SIZE", len(plain + PING) + request.index(inner))
+    bench.peer.shutdown(socket.SHUT_RD)
+    bench.send(plain + PING + request)
+    while bench.link.stage is not Stage.CLOSED:
+        bench.turn()
+    waiting = sorted(bench.device.queue.unanswered(), key=lambda request: request.seq)
+    assert [bytes(request.raw) for request in waiting] == [plain, request]
+
+
+def test_a_flood_of_pings_that_cannot_be_answered_is_no_fault(bench: Bench) -> None:
+    """The peer has stopped reading: it is read for a while, and let go."""
+    bench.peer.shutdown(socket.SHUT_RD)
+    began = bench.loop.now
+    while bench.link.stage is not Stage.CLOSED and bench.loop.now < began + 30:
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            bench.peer.send(PING * 1000)
+        bench.turn()
+    assert bench.link.stage is Stage.CLOSED
+
+
+def test_a_reload_does_not_bring_back_who_is_going() -> None:
+    """A worker that was refused lingers for a while: it stays out of the queue."""
+    bench = Bench()
+    ours, worker = socket.socketpair()
+    ours.setblocking(False)
+    bench.device._worker_connected(ours, "a worker")
+    worker.sendall(peers.greeting() + peers.ready(b"REP"))
+    bench.turn()
+    assert len(bench.device.queue.workers) == 1
+    worker.sendall(b"\x08\x00")  # reserved flags
+    bench.turn()
+    assert bench.device._links[2].stage is Stage.LINGERING
+    bench.device.adopt(bench.device.config)
+    assert len(bench.device.queue.workers) == 0
+    worker.close()
+    bench.close()

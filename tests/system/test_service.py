@@ -19,6 +19,18 @@ def test_an_unmodified_client_gets_its_reply(machine: Machine, endpoint: str) ->
     assert machine.ask(endpoint, "Hello", user="client") == "World from server 1"
 
 
+def test_free_memory_stays_at_hand_within_the_sandbox(machine: Machine) -> None:
+    """What the C library is asked for, through code that is made at run time elsewhere, is granted here as well."""
+    machine.run("systemctl restart zqd && systemctl start zqd-worker@1")
+    assert machine.ask(TCP, "Hello") == "World from server 1"
+    statm = f"/proc/{machine.main_pid('zqd')}/statm"
+    before = int(machine.run(f"cat {statm}").split()[1])
+    send = f"s.connect('{TCP}'); s.send(bytes(4 << 20)); s.recv()"
+    machine.run(f'python3 -c "import zmq; s = zmq.Context().socket(zmq.REQ); {send}"')
+    pages = int(machine.run(f"cat {statm}").split()[1]) - before
+    assert pages * 4096 >= 3 << 20
+
+
 def test_a_worker_needs_no_file(machine: Machine) -> None:
     """Without /etc/zqd/worker.toml an instance finds the broker of its machine."""
     machine.run("mv /etc/zqd/worker.toml /root/")

@@ -2,7 +2,8 @@
 
 What was read of a connection is cut, judged and counted in one go, many messages at a time, which costs a fraction of `Queue.request`
 and `Queue.reply` for each. It takes the plain messages with which the bytes begin, and leaves all else for the long way: other
-envelopes, options, notices, limits that are near, states that are not regular. The outcome is the same (tests compare them).
+envelopes, options, notices, limits that are near, states that are not regular. The outcome is the same (tests compare them), but
+that replies that come together are one step for `core.pace`.
 
     bytes ─ requests, replies ─▶ taken                     the rest ─ Connection.receive ─▶ Queue.request, Queue.reply
 
@@ -28,7 +29,7 @@ _PLAIN = EMPTY_MORE + b"\0"
 
 
 class Intake:
-    """The short way into one queue. `data` begins where a message does."""
+    """The short way into one queue. `data` begins where a message does, or something else that is whole, like a command."""
 
     __slots__ = ("_queue",)
 

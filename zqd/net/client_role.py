@@ -1,6 +1,6 @@
 """A client's link: its messages are requests, and it is read while the queue wants more of it.
 
-Layer 3. Called by: `link`, `device` (resume, last_look).
+Layer 3. Called by: `link`, `device` (resume).
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from zqd.net.link import Link, Stage
 from zqd.net.loop import Timer
 from zqd.net.role import Hand
 from zqd.zmtp.connection import Message, Oversize
-
-LAST_READS = 64  # most reads of what a client has sent before its link ends
 
 
 class ClientRole:
@@ -66,16 +64,6 @@ class ClientRole:
             link.watch()
             link.deliver(kept)
             link.go_on()
-
-    def last_look(self) -> None:
-        """Read what has come before the link ends for good."""
-        link = self._link
-        for _ in range(LAST_READS):
-            if link.stage is not Stage.OPEN or not self.reading:
-                return
-            link.go_on()
-            if not link.connection.more and not link.read():
-                return
 
     def unsent(self, size: int) -> None:
         """Tell the queue when a client begins or ceases to read too little (rule 19)."""

@@ -95,7 +95,7 @@ class Device:
         self.frontend.limit, self.backend.limit = settings.max_clients, settings.max_workers
         for link in self._links.values():
             link.connection.max_message_size = settings.max_message_size
-            if link.peer is not None:
+            if link.peer is not None and link.stage is Stage.OPEN:
                 link.role.adopt()
 
     def guard(self, side: str, gate: Gate) -> None:
@@ -258,7 +258,7 @@ class Device:
             link.lost("closed by zqd")
             return
         if isinstance(peer, Client) and isinstance(link.role, ClientRole):
-            link.role.last_look()
+            link.read_out()
             if peer.outstanding:  # a request was still there: it is answered first
                 peer.ended = False
                 return

@@ -29,6 +29,7 @@ from zqd.zmtp.opening import Phase
 READ_SIZE = (
     512 << 10
 )  # bytes: the most that is read of a peer in a turn; memory for it is cheap to get (`zqd.daemon.memory`)
+LAST_READS = 64  # most reads of what a peer has sent before its link ends
 LINGER = 1.0  # seconds for the peer's EOF after ours
 
 READ, WRITE, LEFT = select.EPOLLIN, select.EPOLLOUT, select.EPOLLRDHUP
@@ -96,8 +97,7 @@ class Link:
         """Begin the handshake; OSError where the kernel cannot watch one more descriptor."""
         self.role = role
         self.loop.register(self._fd, READ, self._readable)
-        timeout = self._owner.timeouts[0]
-        if timeout:
+        if timeout := self._owner.timeouts[0]:
             self._timer = self.loop.call_at(self.heard + timeout, self._handshake_timed_out)
         self._flush_all()
 
@@ -152,9 +152,19 @@ class Link:
             self.lost("")
         return len(data)
 
+    def read_out(self) -> None:
+        """Read what has come, before the link ends for good."""
+        for _ in range(LAST_READS):
+            if self.stage is not Stage.OPEN or not self.reading:
+                return
+            self.go_on()
+            if not self.connection.more and not self.read():
+                return
+
     def _receive(self, data: bytes) -> None:
         """The long way of what was read."""
         connection, hand = self.connection, self.role.hand
+        self._hand = None
         if connection.clear and connection.buffered and hand is not None:
             data = connection.reclaim() + data
             data = data[hand(self.peer, data, self.heard) :]
@@ -260,11 +270,14 @@ class Link:
         return self.stage is not Stage.CLOSED
 
     def _send_failed(self, error: OSError) -> None:
-        """The peer is gone for what we send; a worker's last reply may still be in its socket: read to EOF."""
+        """The peer is gone for what we send; a worker's last reply may still be in its socket."""
         self.outflow.clear()
-        while self.stage is Stage.OPEN and self.peer is not None and self.read():
-            pass
-        self._broken(error)
+
+        def read_it() -> None:
+            self.read_out()
+            self._broken(error)
+
+        self.loop.call_soon(read_it)
 
     # Waiting
 

@@ -107,7 +107,7 @@ class Connection:
         self.plain = False
         """In traffic that no cipher secures: `wrap` would change nothing."""
         self.clear = False
-        """Plain traffic, and of a message that is not whole little is held: `reclaim` has it."""
+        """Plain traffic, and little is held, from the start of a message or a command on: `reclaim` gives it back."""
         self.buffered = 0
         """Bytes held of messages that are not whole yet, or not taken yet."""
         self.more = False
