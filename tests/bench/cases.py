@@ -38,7 +38,7 @@ CASES = (
     Case("200 REQ on 16, 4 KiB", 200, 1, 16, 4 * KIB, key=True),
     Case("200 REQ on 16, 4 KiB, prefetch auto", 200, 1, 16, 4 * KIB, prefetch="auto", key=True),
     Case("50 REQ on 16, 64 KiB", 50, 1, 16, 64 * KIB, key=True),
-    Case("8 REQ on 4, 1 MiB", 8, 1, 4, KIB * KIB),
+    Case("8 REQ on 4, 1 MiB", 8, 1, 4, KIB * KIB, key=True),
     # Few: latency, with nothing to share a system call with.
     Case("1 REQ on 1", 1, 1, 1, key=True),
     Case("8 REQ on 2", 8, 1, 2, key=True),

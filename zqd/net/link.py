@@ -26,9 +26,7 @@ from zqd.zmtp.connection import Connection, Message
 from zqd.zmtp.frames import LARGE, Raw
 from zqd.zmtp.opening import Phase
 
-READ_SIZE = (
-    512 << 10
-)  # bytes: the most that is read of a peer in a turn; memory for it is cheap to get (`zqd.daemon.memory`)
+READ_SIZE = 512 << 10  # bytes: the most that is read of a peer in a turn (see `zqd.daemon.memory`)
 LAST_READS = 64  # most reads of what a peer has sent before its link ends
 LINGER = 1.0  # seconds for the peer's EOF after ours
 
