@@ -6,7 +6,7 @@ import pytest
 
 from tests.zmtp.peers import in_traffic, outcome
 from zqd.zmtp.frames import LARGE, MORE, encode_frame, encode_message
-from zqd.zmtp.pieces import SMALL, Pieces
+from zqd.zmtp.pieces import HUGE, SMALL, Pieces
 
 HELLO = encode_message([b"", b"hello"])
 
@@ -54,6 +54,17 @@ def test_a_message_that_is_whole_at_once_is_not_copied() -> None:
     raw = encode_message([b"", b"x" * LARGE])
     (message,) = in_traffic(1 << 20).receive(raw)
     assert message is raw
+
+
+def test_a_huge_message_grows_in_one_buffer() -> None:
+    """It would take twice its memory to put its pieces together."""
+    raw = encode_message([b"", bytes(HUGE + 1)])
+    connection = in_traffic(2 * HUGE)
+    messages = []
+    for at in range(0, len(raw), 1 << 20):
+        messages += connection.receive(raw[at : at + (1 << 20)])
+        assert connection._pieces.missing == 0
+    assert outcome(messages) == [raw]
 
 
 def test_receiving_nothing_in_the_middle_changes_nothing() -> None:

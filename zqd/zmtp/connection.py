@@ -30,7 +30,7 @@ from zqd.zmtp.frames import (
 )
 from zqd.zmtp.handshake import HandshakeError, Mechanism
 from zqd.zmtp.opening import Opening, Phase
-from zqd.zmtp.pieces import Pieces
+from zqd.zmtp.pieces import HUGE, Pieces
 
 SHORT = 512  # bytes; up to here what is held is copied together with what comes: bytes are cut faster than a bytearray
 BATCH = 1024  # most messages that one call returns: bounds the memory that tiny messages blow up to
@@ -192,7 +192,7 @@ class Connection:
                 start = at = self._start_discarding(data, start, at, end, messages)
                 continue  # where that failed, nothing is left: the loop ends
             if end > size:
-                if end - at >= LARGE and not flags & MORE:
+                if LARGE <= end - at <= HUGE and not flags & MORE:
                     missing = end - size
                 break
             at = end

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from zqd.zmtp.frames import LARGE
 
-SMALL = (
-    1 << 12
-)  # bytes; smaller pieces are put together as they come: an object for each would cost more than they do
+SMALL = 1 << 12  # bytes; smaller pieces are put together as they come: objects for them would cost more
+HUGE = 16 << 20  # bytes; put together, a larger frame would take twice its memory: it is no matter of pieces
 
 
 class Pieces:
