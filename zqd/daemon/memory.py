@@ -14,9 +14,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 KEPT = 16 << 20  # bytes free at the end of the heap, from which on they are given back
 STEP = 1 << 20  # bytes that are got at a time
-LARGEST = (
-    32 << 20
-)  # bytes of one piece, from which on it has a mapping of its own: the most that there may be
+LARGEST = 32 << 20  # bytes of one piece, from which on it has a mapping of its own
 
 
 def keep_free_memory() -> None:
