@@ -13,6 +13,7 @@ import pytest
 
 from tests.zmtp import peers
 from zqd.config import load
+from zqd.core.peers import Client
 from zqd.net.device import Device
 from zqd.net.link import Link, Stage
 from zqd.net.loop import Loop
@@ -107,8 +108,11 @@ def test_a_flood_of_pings_that_reads_no_pongs_costs_no_memory(bench: Bench) -> N
     assert max(sizes) <= 2 * len(flood)
 
 
-def test_the_last_look_takes_everything_that_was_sent(bench: Bench) -> None:
+def test_the_last_look_takes_everything_that_was_sent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """At a stop nothing that a client has sent before stays without an answer, however much it is."""
+    monkeypatch.setattr("zqd.net.link.READ_SIZE", 10_000)
+    assert isinstance(bench.link.peer, Client)
+    bench.link.peer.replied_at -= 10  # so that it is not waited for
     bench.received()
     bench.device.queue.regime.stop(bench.loop.now, 0.0)
     request = encode_message([b"", b"x" * 100])
