@@ -1,8 +1,12 @@
-"""The clients and workers that talk to a `Harness`: what each was sent, what it keeps, and what it may do."""
+"""The clients and workers that talk to a `Harness`: what each was sent, what it keeps, and what it may do.
+
+Every second message comes in pieces, as large ones do: to the queue that must make no difference.
+"""
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,29 +14,30 @@ from typing import TYPE_CHECKING, Self
 
 from zqd.core.peers import Client, Worker
 from zqd.zmtp.connection import Oversize
-from zqd.zmtp.frames import MORE, Raw, decode_message, encode_frame, encode_message, frame_bounds
+from zqd.zmtp.frames import MORE, decode_message, encode_frame, encode_message, frame_bounds
+from zqd.zmtp.pieces import Pieces, RawMessage, flat
 
 if TYPE_CHECKING:
     from tests.core.harness import Harness
 
 
-class Outbox(list[Raw]):
+class Outbox(list[RawMessage]):
     """A peer's outbox that tells each message as it is written: what a queue does can be seen in its order."""
 
     def __init__(self, tell: Callable[[bytes], None]) -> None:
         super().__init__()
         self._tell = tell
 
-    def append(self, message: Raw) -> None:
-        """A whole message in one piece."""
+    def append(self, message: RawMessage) -> None:
+        """A whole message."""
         super().append(message)
         self._tell(bytes(message))
 
-    def __iadd__(self, pieces: Iterable[Raw]) -> Self:  # type: ignore[misc, override]  # narrower than `+`
+    def __iadd__(self, pieces: Iterable[RawMessage]) -> Self:  # type: ignore[misc, override]  # narrower than `+`
         """A whole message in pieces."""
         whole = list(pieces)
         super().extend(whole)
-        self._tell(b"".join(whole))
+        self._tell(b"".join(flat(whole)))
         return self
 
 
@@ -129,7 +134,9 @@ class FakeClient:
         if isinstance(raw, Oversize):
             harness.step(f"{self.name} sends too much", lambda: queue.oversize_request(peer, raw.envelope))
             return True
-        taken = harness.step(f"{self.name} sends {raw[:40]!r}", lambda: queue.request(peer, raw, harness.now))
+        taken = harness.step(
+            f"{self.name} sends {raw[:40]!r}", lambda: queue.request(peer, as_it_comes(raw), harness.now)
+        )
         if taken:
             harness.saw_taken(self, raw)
         return taken
@@ -249,7 +256,9 @@ class FakeWorker:
     def send_raw(self, raw: bytes) -> None:
         """One message as it is on the wire."""
         queue, now = self.harness.queue, self.harness.now
-        self.harness.step(f"{self.name} sends {raw[:60]!r}", lambda: queue.reply(self.peer, raw, now))
+        self.harness.step(
+            f"{self.name} sends {raw[:60]!r}", lambda: queue.reply(self.peer, as_it_comes(raw), now)
+        )
 
     def die(self) -> None:
         """Its connection ends."""
@@ -264,6 +273,20 @@ class FakeWorker:
         self.old_tasks += self.tasks
         self.tasks = []
         self.harness.join(self)
+
+
+def as_it_comes(raw: bytes) -> RawMessage:
+    """The same message, in pieces or not: the same bytes always come in the same way."""
+    if zlib.crc32(raw) % 2:
+        return raw
+    start = end = 0
+    while end < len(raw):
+        start, end = frame_bounds(raw, end)
+    pieces = Pieces(raw[:start], len(raw) - start)
+    middle = (start + len(raw)) // 2
+    pieces.add(raw[start:middle])
+    pieces.add(raw[middle:])
+    return pieces
 
 
 def split_messages(raw: bytes) -> Iterator[bytes]:

@@ -29,6 +29,7 @@ from zqd.core.queue import Queue
 from zqd.core.settings import QueueSettings
 from zqd.zmtp.connection import Oversize
 from zqd.zmtp.frames import decode_message, encode_message
+from zqd.zmtp.pieces import flat
 
 T = TypeVar("T")
 
@@ -233,7 +234,7 @@ class Harness:
 
     def _deliver(self, peer: Peer) -> None:
         """Send what is in a peer's outbox: whole messages, which it was seen to get as they were written."""
-        raw = b"".join(peer.outbox)
+        raw = b"".join(flat(peer.outbox))
         peer.outbox.clear()
         for _ in split_messages(raw):
             pass

@@ -63,7 +63,7 @@ class Served:
             if messages:
                 (raw,) = messages
                 assert not isinstance(raw, Oversize)
-                return decode_message(raw)
+                return decode_message(bytes(raw))
 
     def send(self, *bodies: bytes) -> None:
         """Send a message."""

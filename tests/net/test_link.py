@@ -20,6 +20,7 @@ from zqd.net.loop import Loop
 from zqd.net.side import Room
 from zqd.zmtp.frames import COMMAND, encode_frame, encode_message
 from zqd.zmtp.handshake import command
+from zqd.zmtp.pieces import Pieces
 
 PING = encode_frame(command(b"PING", b"\0\0"), COMMAND)
 
@@ -259,3 +260,23 @@ def test_a_reload_does_not_bring_back_who_is_going() -> None:
     assert len(bench.device.queue.workers) == 0
     worker.close()
     bench.close()
+
+
+@pytest.mark.parametrize("last", [b"small", b"x" * 100_000])
+def test_messages_in_one_piece_and_in_several_go_out_in_order(bench: Bench, last: bytes) -> None:
+    """A reply that came in pieces, before and behind others."""
+    bench.received()
+    assert bench.link.peer is not None
+    parts = [b"a" * 70_000, b"b" * 300_000, b"c"]
+    pieces = Pieces(parts[0], sum(map(len, parts[1:])))
+    for part in parts[1:]:
+        pieces.add(part)
+    bench.link.peer.outbox += [b"first", pieces, last]
+    bench.link.flush()
+    expected = b"first" + b"".join(parts) + last
+    got = b""
+    began = bench.loop.now
+    while len(got) < len(expected) and bench.loop.now < began + 30:
+        got += bench.received()
+        bench.turn()
+    assert got.replace(PING, b"") == expected

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.zmtp import peers
 from tests.zmtp.peers import Outcome, XorMechanism, outcome, take_outbox
-from zqd.zmtp.connection import ANNOUNCED_FACTOR, BATCH, Connection, Oversize
-from zqd.zmtp.frames import COMMAND, LONG, MORE, decode_message, encode_frame, encode_message, envelope_of
+from zqd.zmtp.connection import ANNOUNCED_FACTOR, BATCH, Connection, Message, Oversize
+from zqd.zmtp.frames import (
+    COMMAND,
+    LARGE,
+    LONG,
+    MORE,
+    decode_message,
+    encode_frame,
+    encode_message,
+    envelope_of,
+)
 from zqd.zmtp.handshake import MAX_HANDSHAKE_COMMAND
 from zqd.zmtp.opening import Phase
 
@@ -26,6 +37,14 @@ GREETINGS = [
 budget = settings(derandomize=True, database=None, deadline=None, print_blob=True)
 
 Result = tuple[Outcome, str | None, bytes, Phase]
+
+
+@pytest.fixture(scope="module", autouse=True, params=[LARGE, 32], ids=["large", "all large"])
+def large(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What these tests send is small: once more with a measure by which much of it is large, and comes in pieces."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zqd.zmtp.connection.LARGE", request.param)
+        yield
 
 
 def run(connection: Connection, data: bytes, cuts: list[int]) -> Result:
@@ -52,7 +71,7 @@ def run(connection: Connection, data: bytes, cuts: list[int]) -> Result:
     return messages, connection.error, take_outbox(connection), connection.phase
 
 
-def check_message(message: bytes | bytearray | Oversize, connection: Connection) -> None:
+def check_message(message: Message, connection: Connection) -> None:
     """Assert that a message is what its receiver may count on."""
     if isinstance(message, Oversize):
         assert envelope_of(message.envelope) == message.envelope
@@ -60,7 +79,7 @@ def check_message(message: bytes | bytearray | Oversize, connection: Connection)
         assert message.announced <= ANNOUNCED_FACTOR * connection.max_message_size
     else:
         assert len(message) <= connection.max_message_size
-        assert decode_message(message)
+        assert decode_message(bytes(message))
 
 
 def run_both(data: bytes, cuts: list[int]) -> Result:

@@ -8,8 +8,9 @@ from tests.zmtp import peers
 from tests.zmtp.peers import Xor, XorMechanism, feed, outcome, take_outbox
 from zqd.zmtp import handshake
 from zqd.zmtp.connection import ANNOUNCED_FACTOR, BATCH
-from zqd.zmtp.frames import COMMAND, LARGE, MORE, Raw, encode_frame, encode_message
+from zqd.zmtp.frames import COMMAND, LARGE, MORE, encode_frame, encode_message
 from zqd.zmtp.opening import Phase
+from zqd.zmtp.pieces import Pieces, RawMessage
 from zqd.zmtp.secured import SecuredConnection
 
 HELLO = encode_message([b"", b"hello"])
@@ -109,16 +110,22 @@ def test_secured_messages_come_out_as_plain_ones_do(piece: int) -> None:
 def test_wrap_is_the_way_back() -> None:
     """What `wrap` makes of raw pieces is what the peer's `receive` makes the same messages of."""
     raw = encode_message(PARTS)
-    pieces: list[Raw] = [raw[:7], memoryview(raw)[7:], bytearray(HELLO)]
-    sent = b"".join(secured().wrap(pieces))
+    large = Pieces(raw[:3], len(raw) - 3)
+    large.add(raw[3:])
+    outbox: list[RawMessage] = [raw[:7], memoryview(raw)[7:], bytearray(HELLO), large]
+    sent = b"".join(secured().wrap(outbox))
     assert HELLO not in sent
-    assert outcome(feed(secured(), sent)) == [raw, HELLO]
+    assert outcome(feed(secured(), sent)) == [raw, HELLO, raw]
 
 
 def test_wrap_leaves_plain_traffic_alone() -> None:
-    """Without a cipher the pieces are the bytes to send, not copies of them."""
-    pieces: list[Raw] = [HELLO, memoryview(HELLO)]
-    assert peers.in_traffic().wrap(pieces) is pieces
+    """Without a cipher what is in an outbox are the bytes to send, not copies of them, and a message in pieces is just those."""
+    large = Pieces(HELLO, 4)
+    large.add(b"tail")
+    outbox: list[RawMessage] = [HELLO, memoryview(HELLO), large]
+    wrapped = peers.in_traffic().wrap(outbox)
+    assert wrapped == [HELLO, HELLO, HELLO, b"tail"]
+    assert all(one is other for one, other in zip(wrapped, [*outbox[:2], *large.parts], strict=True))
 
 
 def test_many_secured_messages_come_in_batches() -> None:

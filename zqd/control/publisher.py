@@ -109,7 +109,7 @@ class Subscriber:
         for raw in messages:
             if isinstance(raw, Oversize):
                 continue
-            body = decode_message(raw)[0]
+            body = decode_message(bytes(raw))[0]
             topic = body[1:]
             count = self._topics.get(topic, 0)
             if body[:1] == b"\1" and (count or len(self._topics) < MAX_TOPICS) and len(topic) <= MAX_TOPIC:

@@ -131,11 +131,12 @@ class ControlServer:
                 message.envelope, _encode(_bad(f"the request is larger than {MAX_REQUEST >> 10} KiB"))
             )
             return
-        envelope = envelope_of(message)
+        request = bytes(message)
+        envelope = envelope_of(request)
         if envelope is None:
             caller.answer(EMPTY_MORE, _encode(_bad("the request has no empty frame before its JSON")))
             return
-        outcome = self._outcome(decode_message(message[len(envelope) :]))
+        outcome = self._outcome(decode_message(request[len(envelope) :]))
         if isinstance(outcome, Later):
             self._waiting[outcome] = None
             outcome.abandoned = caller.has_gone

@@ -12,7 +12,7 @@ from zqd.core.request import Request, failure_reply
 from zqd.core.settings import QueueSettings
 from zqd.errors import FailureCode
 from zqd.stats import Counters, Histogram
-from zqd.zmtp.frames import Raw
+from zqd.zmtp.pieces import RawMessage
 
 
 class Ledger:
@@ -55,7 +55,7 @@ class Ledger:
         self.counters.received += 1
         client.outstanding += 1
 
-    def replied(self, request: Request, worker: Worker, reply: Raw, now: float) -> None:
+    def replied(self, request: Request, worker: Worker, reply: RawMessage, now: float) -> None:
         """The holder has answered; `reply` is raw, as the client gets it."""
         client = request.client
         started = request.started

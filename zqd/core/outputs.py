@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 
 from zqd.core.peers import Client, Peer
-from zqd.zmtp.frames import Raw
+from zqd.zmtp.pieces import RawMessage
 
 
 class Ending(enum.Enum):
@@ -33,7 +33,7 @@ class Outputs:
         self.notices: list[tuple[str, dict[str, object]]] = []
         """(event, fields) to log; events as in `zqd.events`."""
 
-    def send(self, peer: Peer, raw: Raw) -> None:
+    def send(self, peer: Peer, raw: RawMessage) -> None:
         """One whole message for a peer."""
         if not peer.outbox:
             self.outgoing.append(peer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 
 from zqd.core.request import Request
-from zqd.zmtp.frames import Raw
+from zqd.zmtp.pieces import RawMessage
 
 
 class Peer:
@@ -32,7 +32,7 @@ class Peer:
         """Its connection has ended, or is being ended: nothing more is sent to it."""
         self.replied = 0
         """Replies that it received (client) or gave (worker)."""
-        self.outbox: list[Raw] = []
+        self.outbox: list[RawMessage] = []
         """Raw bytes, whole messages in sum; non-empty exactly while the peer is in the queue's `outgoing`."""
 
     @property

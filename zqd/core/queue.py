@@ -34,7 +34,8 @@ from zqd.core.request import MAX_ATTEMPTS, NO_OPTIONS, Request, parse_options
 from zqd.core.settings import QueueSettings
 from zqd.core.waiting import WaitingLine
 from zqd.errors import FailureCode
-from zqd.zmtp.frames import EMPTY_MORE, LARGE, MORE, Raw, envelope_of, same_envelope
+from zqd.zmtp.frames import EMPTY_MORE, MORE, envelope_of, same_envelope
+from zqd.zmtp.pieces import RawMessage, behind, head_of
 
 AT_FRONTEND = "this is the frontend; workers connect to the backend"
 NO_ID = "a reply must begin with the 16-byte frame that the request began with"
@@ -63,13 +64,14 @@ class Queue:
         self.clients[client] = None
         self.out.note("client.joined", client=client)
 
-    def request(self, client: Client, raw: Raw, now: float) -> bool:
+    def request(self, client: Client, raw: RawMessage, now: float) -> bool:
         """A client's message arrived. False: not now; offer it again when the client is in `out.resumed`."""
         envelope, options = EMPTY_MORE, NO_OPTIONS
-        if raw[:2] != EMPTY_MORE:  # not a plain REQ's
-            found = envelope_of(raw)
+        head = head_of(raw)
+        if head[:2] != EMPTY_MORE:  # not a plain REQ's
+            found = envelope_of(head)
             if found is None:
-                if raw[: len(notice.PREFIX)] == notice.PREFIX:  # it would wait here for ever
+                if head[: len(notice.PREFIX)] == notice.PREFIX:  # it would wait here for ever
                     self.ledger.refused(client, EMPTY_MORE, FailureCode.BAD_OPTIONS, AT_FRONTEND)
                 else:
                     self._malformed(client, "a request needs an empty frame and something after it")
@@ -140,11 +142,12 @@ class Queue:
         self.out.note("worker.joined", worker=worker)
         self.dispatcher.settle(worker, now)
 
-    def reply(self, worker: Worker, raw: bytes | bytearray, now: float) -> None:
+    def reply(self, worker: Worker, raw: RawMessage, now: float) -> None:
         """A worker's message arrived."""
-        key = bytes(raw[:KEY_SIZE])
+        head = head_of(raw)
+        key = bytes(head[:KEY_SIZE])
         if key not in worker.window:
-            self._other_message(worker, raw, now)
+            self._other_message(worker, bytes(raw), now)
             return
         request = worker.window.pop(key)
         if request is None:
@@ -155,9 +158,8 @@ class Queue:
             if worker.auto:
                 self.dispatcher.keep_pace(worker, now - request.started, 1, now)
             envelope = request.envelope
-            if raw.startswith(envelope, KEY_SIZE) or same_envelope(envelope, memoryview(raw)[KEY_SIZE:]):
-                reply = raw[KEY_SIZE:] if len(raw) < LARGE else memoryview(raw)[KEY_SIZE:]
-                self.ledger.replied(request, worker, reply, now)
+            if same_envelope(envelope, memoryview(head)[KEY_SIZE:]):
+                self.ledger.replied(request, worker, behind(raw, KEY_SIZE), now)
             else:
                 self.ledger.failed(
                     request, FailureCode.WORKER_LOST, "the worker's reply has another envelope"
@@ -340,7 +342,7 @@ class Queue:
 
     # What else a worker may send
 
-    def _other_message(self, worker: Worker, raw: bytes | bytearray, now: float) -> None:
+    def _other_message(self, worker: Worker, raw: bytes, now: float) -> None:
         """A message that does not begin with the id of a dispatch that the worker holds (law 5, rule 26)."""
         if raw.startswith(notice.PREFIX):
             try:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zqd.errors import FailureCode
-from zqd.zmtp.frames import EMPTY_MORE, MORE, Raw, encode_frame, frame_bounds
+from zqd.zmtp.frames import EMPTY_MORE, MORE, encode_frame, frame_bounds
+from zqd.zmtp.pieces import RawMessage
 
 if TYPE_CHECKING:
     from zqd.core.peers import Client, Worker
@@ -50,11 +51,11 @@ class Request:
         "worker",
     )
 
-    def __init__(self, seq: int, client: Client, raw: Raw, arrived: float) -> None:
+    def __init__(self, seq: int, client: Client, raw: RawMessage, arrived: float) -> None:
         self.seq = seq
         """Counts the queue's requests from 1: the order of arrival."""
         self.client = client
-        self.raw: Raw = raw
+        self.raw: RawMessage = raw
         """The client's message as it came; empty once the request has ended."""
         self.arrived = arrived
         self.envelope = EMPTY_MORE

@@ -5,7 +5,6 @@
 
 A link is **open** until it is lost (the peer's doing: closed at once) or ended (ours, rule 21: flush, FIN, read and
 discard to EOF, close; closing on unread input would destroy the reply that is being sent).
-
 One class for all: what differs is in the role, and code that only ever sees one class runs faster.
 Layer 3; knows sockets and the loop. Called by: `device`, `server`, and the roles.
 """
@@ -25,6 +24,7 @@ from zqd.net.role import GONE, Hand, Owner, Role
 from zqd.zmtp.connection import Connection, Message
 from zqd.zmtp.frames import LARGE, Raw
 from zqd.zmtp.opening import Phase
+from zqd.zmtp.pieces import RawMessage
 
 READ_SIZE = 512 << 10  # bytes: the most that is read of a peer in a turn (see `zqd.daemon.memory`)
 LAST_READS = 64  # most reads of what a peer has sent before its link ends
@@ -85,7 +85,7 @@ class Link:
         self._fd = sock.fileno()
         # The role's, while the next byte begins a message of a known peer: then nothing else is needed.
         self._hand: Hand | None = None
-        self._outbox: list[Raw] = []  # the peer's, once it is known
+        self._outbox: list[RawMessage] = []  # the peer's, once it is known
         self._direct = False  # what the peer is to get goes out as it is: no cipher, nothing before it
         self._watched = READ
         self._heartbeat: Heartbeat | None = None
@@ -220,11 +220,14 @@ class Link:
     def flush(self) -> None:
         """Send what there is for the peer."""
         outbox = self._outbox
-        if not (outbox and self._direct and len(outbox[-1]) < LARGE):
+        try:
+            # By far the most: small messages and nothing before them, for which joining is cheaper than sendmsg.
+            data = b"".join(outbox) if self._direct and len(outbox[-1]) < LARGE else b""  # type: ignore[arg-type]
+        except (IndexError, TypeError):  # there is nothing, or one of them is in pieces
+            data = b""
+        if not data:
             self._flush_all()
             return
-        # By far the most: small pieces and nothing before them, for which joining is cheaper than sendmsg.
-        data = b"".join(outbox)
         outbox.clear()
         try:
             sent = os.write(self._fd, data)
@@ -238,10 +241,9 @@ class Link:
 
     def _flush_all(self, flags: int = 0) -> None:
         """Send what there is for the peer, and what the protocol says before it; `flags` as in send(2)."""
-        connection, outbox = self.connection, self._outbox
-        pieces = [*connection.outbox, *connection.wrap(outbox)]
-        connection.outbox = []
-        outbox.clear()
+        pieces = [*self.connection.outbox, *self.connection.wrap(self._outbox)]
+        self.connection.outbox = []
+        self._outbox.clear()
         self._send(pieces, flags)
 
     def _send(self, pieces: list[Raw], flags: int = 0) -> None:
@@ -336,14 +338,14 @@ class Link:
     def _discard(self) -> None:
         try:
             data = os.read(self._fd, READ_SIZE)
-            if data:
-                self._notice_crossing(data)
-                return
         except BlockingIOError:
             return
         except OSError:
-            pass
-        self.lost("")
+            data = b""
+        if data:
+            self._notice_crossing(data)
+        else:
+            self.lost("")
 
     def _notice_crossing(self, data: bytes) -> None:
         """A client's request that crossed our FIN is lost: that has to be known, if it cannot be helped."""

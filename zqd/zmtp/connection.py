@@ -8,7 +8,7 @@ The accepting side of ZMTP 3.0 and 3.1 (RFC 23, RFC 37) and of 2.0 (RFC 15); `op
 
 What a peer does wrong is never raised: it ends up in `error`, after the messages that came before it, and the owner
 then flushes the outbox (it may hold an ERROR command) and closes. Cost is linear in the bytes, however they are cut:
-what has been scanned is not scanned again, and a buffer only grows at its end (`pieces` has large frames).
+what has been scanned is not scanned again, and a buffer only grows at its end (`pieces` has large messages).
 
 Layer 1, pure; knows no socket and no clock. Called by: `zqd.net.link`.
 """
@@ -30,10 +30,12 @@ from zqd.zmtp.frames import (
 )
 from zqd.zmtp.handshake import HandshakeError, Mechanism
 from zqd.zmtp.opening import Opening, Phase
-from zqd.zmtp.pieces import HUGE, Pieces
+from zqd.zmtp.pieces import Pieces, RawMessage, flat
 
 SHORT = 512  # bytes; up to here what is held is copied together with what comes: bytes are cut faster than a bytearray
-BATCH = 1024  # most messages that one call returns: bounds the memory that tiny messages blow up to
+BATCH = (
+    1024  # most messages that one call returns, or one more: bounds the memory that tiny messages blow up to
+)
 MAX_COMMANDS_WITHIN = 64  # commands between frames of messages, per call: each costs a move of the rest
 ANNOUNCED_FACTOR = 16  # a message announced larger than so many times the limit is the end (rule 15)
 
@@ -50,7 +52,7 @@ class Oversize:
         """Bytes of the whole message, as far as its frames told."""
 
 
-Message = bytes | bytearray | Oversize
+Message = bytes | bytearray | Pieces | Oversize
 
 
 class Connection:
@@ -113,9 +115,9 @@ class Connection:
         self.more = False
         """Another whole message may be at hand: call `receive(b"")` before reading on."""
         self._buffer = bytearray()  # of a message that is not whole yet, from its start
-        self._pieces = (
-            Pieces()
-        )  # instead, where all but the rest of its last frame is there, and that is large
+        self._pieces: Pieces | None = (
+            None  # instead, where only its last frame is not whole, and that is large
+        )
         self._scan = 0  # where in the buffer the first frame header lies that was not looked at
         self._commands_within = 0  # commands that the running call has cut out of messages
         self._oversize: Oversize | None = None  # the message that is being discarded
@@ -126,14 +128,10 @@ class Connection:
     # Receiving
 
     def receive(self, data: bytes) -> list[Message]:
-        """Take what the peer sent and return the messages that are whole now, at most BATCH (see `more`)."""
+        """Take what the peer sent and return the messages that are whole now, about BATCH at most (see `more`)."""
         buffer = self._buffer
-        if len(data) < self._pieces.missing:
-            self._pieces.add(data)
-            self.buffered += len(data)
-            return []
-        if self._pieces.missing:
-            messages = self._parse(self._pieces.finish(data))
+        if self._pieces is not None:
+            messages = self._go_on_with(self._pieces, data)
         elif self.phase is Phase.TRAFFIC:
             if len(buffer) > SHORT:
                 buffer += data
@@ -151,6 +149,20 @@ class Connection:
                 return []
             messages = self._parse(buffer)
         return messages
+
+    def _go_on_with(self, pieces: Pieces, data: bytes) -> list[Message]:
+        """More of a large message, and perhaps more than that."""
+        missing = pieces.missing
+        if len(data) < missing:
+            pieces.add(data)
+            self.buffered += len(data)
+            return []
+        pieces.add(data[:missing])
+        self._pieces = None
+        if len(pieces) > self.max_message_size:  # which has shrunk meanwhile
+            return self._parse(bytes(pieces) + data[missing:])
+        self._scan = 0
+        return [pieces, *self._parse(data[missing:])]
 
     def reclaim(self) -> bytes:
         """Give back what is held, as if it had not come; only when `clear`. It begins where a message does, or a command."""
@@ -192,7 +204,7 @@ class Connection:
                 start = at = self._start_discarding(data, start, at, end, messages)
                 continue  # where that failed, nothing is left: the loop ends
             if end > size:
-                if LARGE <= end - at <= HUGE and not flags & MORE:
+                if end - at >= LARGE and not flags & MORE:
                     missing = end - size
                 break
             at = end
@@ -231,7 +243,7 @@ class Connection:
         self.buffered = len(data) - start
         if missing:
             first = data[start:] if isinstance(data, bytes) else bytes(memoryview(data)[start:])
-            self._pieces.begin(first, missing)
+            self._pieces = Pieces(first, missing)
             self._buffer = bytearray()
         elif data is self._buffer:
             del data[:start]
@@ -324,9 +336,9 @@ class Connection:
 
     # Sending
 
-    def wrap(self, pieces: list[Raw]) -> list[Raw]:
-        """The bytes that carry these pieces, which together are whole messages; sent in this order."""
-        return pieces
+    def wrap(self, outbox: list[RawMessage]) -> list[Raw]:
+        """The bytes that carry what is in an outbox: whole messages, or parts of them that together are whole."""
+        return flat(outbox)
 
     @property
     def answers_pings(self) -> bool:
@@ -373,4 +385,4 @@ class Connection:
         self.more = False
         self.buffered = 0
         self._buffer = bytearray()
-        self._pieces.clear()
+        self._pieces = None

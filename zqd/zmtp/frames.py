@@ -1,6 +1,7 @@
 """Frames and messages as they are on the wire (RFC 23 "Framing", the same in ZMTP 2.0, RFC 15).
 
-A message stays **raw** all the way through zqd: its frames, headers included, in one bytes-like object. So
+A message stays **raw** all the way through zqd: its frames, headers included, in one bytes-like object (or in the
+`pieces` in which a large one came). So
 forwarding is appending, and no body is ever decoded. What needs a look inside, the envelope, is here.
 
 Layer 1, pure. Called by: `connection` (receiving), the core (envelopes, failures), tests and benches (encoding).
@@ -119,5 +120,7 @@ def envelope_of(raw: Raw) -> bytes | None:
 
 def same_envelope(envelope: bytes, raw: Raw) -> bool:
     """A message has this envelope, perhaps in other bytes: a short frame may have a long header (RFC 23 "Framing")."""
+    if raw[: len(envelope)] == envelope:
+        return True
     found = envelope_of(raw)
     return found is not None and decode_message(found) == decode_message(envelope)

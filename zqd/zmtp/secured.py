@@ -27,6 +27,7 @@ from zqd.zmtp.frames import (
     frame_header,
 )
 from zqd.zmtp.handshake import Cipher, HandshakeError, Mechanism
+from zqd.zmtp.pieces import RawMessage, flat
 
 
 class SecuredConnection(Connection):
@@ -127,9 +128,9 @@ class SecuredConnection(Connection):
             messages.append(Oversize(envelope, size))
         self._fail(f"message of at least {size} bytes (limit {self.max_message_size}) in secured traffic")
 
-    def wrap(self, pieces: list[Raw]) -> list[Raw]:
-        """The frames that carry these pieces, which together are whole messages; sent in this order."""
-        raw = b"".join(pieces)
+    def wrap(self, outbox: list[RawMessage]) -> list[Raw]:
+        """The frames that carry what is in an outbox: whole messages, or parts of them that together are whole."""
+        raw = b"".join(flat(outbox))
         wrapped: list[Raw] = []
         view = memoryview(raw)
         at = 0
