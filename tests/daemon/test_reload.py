@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import stat
 import time
 from collections.abc import Iterator
@@ -15,6 +16,14 @@ from tests.conftest import Connect
 from tests.daemon.configured import DEFAULT, ConfiguredZqd
 from tests.faults.raw import RawPeer
 from tests.support.processes import wait_for
+from zqd.config import Config, load
+from zqd.daemon.daemon import Daemon
+from zqd.daemon.reload import reload
+from zqd.daemon.service import Service
+from zqd.daemon.sockets import Sockets
+from zqd.logs import EventLog
+from zqd.systemd.notify import Notifier
+from zqd.systemd.passed import PassedSockets
 from zqd.zmtp.frames import encode_message
 
 
@@ -244,6 +253,31 @@ def test_log_level(zqd: ConfiguredZqd, connect: Connect) -> None:
     connect(zmq.REQ, zqd.frontend)
     wait_for(lambda: len(zqd.log("client.joined")) > before, "a debug line")
     assert zqd.status()["log_level"] == "debug"
+
+
+def test_busy_poll(tmp_path: Path) -> None:
+    """The start and every reload tell the loop whether it may."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = iter([True, False, True])
+
+    def configuration() -> Config:
+        ports = ["tcp://127.0.0.1:0"]
+        flags = {"control": f"ipc://{tmp_path}/control.sock", "frontend": ports, "backend": ports}
+        return load(None, [f"busy_poll={str(next(wanted)).lower()}"], flags)
+
+    daemon = Daemon(
+        configuration(), EventLog(), Sockets(PassedSockets([])), Service(Notifier(None)), configuration
+    )
+    try:
+        daemon.open()
+        seen = [daemon.loop.busy_poll]
+        for _ in range(2):
+            assert [row["key"] for row in reload(daemon)["changes"]] == ["busy_poll"]
+            seen.append(daemon.loop.busy_poll)
+    finally:
+        daemon.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert seen == [True, False, True]
 
 
 def test_socket_mode(tmp_path: Path, connect: Connect) -> None:

@@ -74,6 +74,7 @@ class Config:
     log_format: str
     log_target: str
     allow_unauthenticated: bool
+    busy_poll: bool
     sources: Mapping[str, str] = field(compare=False, repr=False)
     files: tuple[str, ...] = field(compare=False, default=())
 

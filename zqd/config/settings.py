@@ -238,6 +238,13 @@ SETTINGS: tuple[Setting, ...] = (
         scope="daemon",
     ),
     Setting(
+        key="busy_poll",
+        kind=BOOL,
+        default=True,
+        help="Whether to look again for up to 0.05 ms before sleeping, while messages come that quickly.",
+        scope="daemon",
+    ),
+    Setting(
         key="frontend",
         kind=ENDPOINTS,
         default=("tcp://127.0.0.1:5559",),

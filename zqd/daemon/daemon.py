@@ -48,6 +48,7 @@ class Daemon:
         self.load = load
         self.sockets = sockets
         self.loop = Loop(self.fault)
+        self.loop.busy_poll = config.busy_poll
         self.devices: list[Device] = []
         self._leaving: list[Device] = []  # of them, those of removed queues
         self.waiters = Waiters(self.loop, self.fault)

@@ -129,6 +129,7 @@ class _Plan:
             self._grant(queue)
         if any(change.key == "log_level" for change in changes.values):
             set_level(new.log_level)
+        daemon.loop.busy_poll = new.busy_poll
         daemon.config = new
         return rows
 

@@ -8,6 +8,7 @@ Layer 3; knows epoll and the clock, nothing of queues or protocols. Called by: `
 from __future__ import annotations
 
 import heapq
+import os
 import select
 import time
 from collections.abc import Callable
@@ -15,6 +16,11 @@ from typing import Protocol
 
 EVENTS_PER_TURN = 1024
 LONGEST = 86400.0  # seconds that one turn waits at most: epoll_wait(2) counts milliseconds in an int
+
+# To sleep and to be woken takes longer than the next message of a quick peer.
+BUSY_POLL = 50e-6  # seconds for which the loop looks again and again, before it sleeps,
+SHORT = 100e-6  # seconds; where its waits were shorter than that
+SHORT_WAITS = 2  # so many times in a row
 
 
 class Part(Protocol):
@@ -59,6 +65,9 @@ class Loop:
         self._timer_number = 0
         self._cancelled_allowed = 1024
         self._put_off: list[Callable[[], None]] = []
+        self.busy_poll = True
+        """Look for more before sleeping, where what comes next comes at once."""
+        self._short_waits = 0  # the last ones in a row
 
     def close(self) -> None:
         """Give back the epoll descriptor."""
@@ -101,8 +110,7 @@ class Loop:
 
     def turn(self) -> None:
         """Wait until there is something to do, and do it."""
-        ready = self._epoll.poll(self._patience(), EVENTS_PER_TURN)
-        self.now = time.monotonic()
+        ready = self._wait()
         handlers = self._handlers
         for fd, events in ready:
             handler = handlers[fd]
@@ -129,10 +137,26 @@ class Loop:
                 raise
             self.on_fault(fault)
 
+    def _wait(self) -> list[tuple[int, int]]:
+        """The ready descriptors and their events; none where there is something else to do."""
+        poll = self._epoll.poll
+        ready = poll(0, EVENTS_PER_TURN)
+        self.now = began = time.monotonic()
+        if ready or self._put_off:
+            return ready
+        if self.busy_poll and self._short_waits >= SHORT_WAITS:
+            while not ready and self.now < began + BUSY_POLL:
+                os.sched_yield()  # who shares this processor goes first: it may be who sends the next message
+                ready = poll(0, EVENTS_PER_TURN)
+                self.now = time.monotonic()
+        if not ready:
+            ready = poll(self._patience(), EVENTS_PER_TURN)
+            self.now = time.monotonic()
+        self._short_waits = self._short_waits + 1 if ready and self.now < began + SHORT else 0
+        return ready
+
     def _patience(self) -> float | None:
-        """How long to wait, seconds; None for ever."""
-        if self._put_off:
-            return 0
+        """How long to sleep, seconds; None for ever."""
         timers = self._timers
         while timers and timers[0][2].callback is None:
             heapq.heappop(timers)
@@ -141,4 +165,4 @@ class Loop:
             deadline = part.deadline
             if deadline is not None and (wake is None or deadline < wake):
                 wake = deadline
-        return None if wake is None else min(max(0.0, wake - time.monotonic()), LONGEST)
+        return None if wake is None else min(max(0.0, wake - self.now), LONGEST)
