@@ -22,7 +22,9 @@ from tests.bench.chart import chart
 from tests.bench.contestants import contestants
 from tests.bench.measure import Result, build_load, rounds, summary
 
-COLUMNS = f"{'':12} {'requests/s':>22} {'CPU µs/request':>26} {'p50 µs':>18} {'p99 µs':>18} {'MB':>12}"
+WIDTHS = {"rate": 22, "cpu": 26, "kernel": 14, "p50": 18, "p99": 18, "resident": 12}
+TITLES = ("requests/s", "CPU µs/request", "in the kernel", "p50 µs", "p99 µs", "MB")
+COLUMNS = " " * 13 + " ".join(map(str.rjust, TITLES, WIDTHS.values()))
 
 
 def main() -> int:
@@ -81,7 +83,7 @@ def _show(name: str, result: Result) -> None:
     print(f"{name}\n{COLUMNS}")
     for contestant, spreads in result.items():
         cells = []
-        for figure, width in (("rate", 22), ("cpu", 26), ("p50", 18), ("p99", 18), ("resident", 12)):
+        for figure, width in WIDTHS.items():
             absolute, ratio = spreads["absolute"][figure], spreads["ratio"][figure]
             text = f"{absolute.median:,.0f}" if absolute.median >= 100 else f"{absolute.median:.1f}"
             spread = f" [{ratio.least:.2f}-{ratio.most:.2f}]" if figure in ("rate", "cpu") else ""

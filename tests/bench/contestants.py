@@ -52,8 +52,15 @@ class Broker:
 
     def cpu(self) -> float:
         """Seconds of processor time so far, user and system, all threads (proc(5))."""
+        return self._ticks(11) + self._ticks(12)
+
+    def kernel(self) -> float:
+        """Of these the seconds in the kernel."""
+        return self._ticks(12)
+
+    def _ticks(self, field: int) -> float:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return int(fields[field]) / os.sysconf("SC_CLK_TCK")
 
     def resident(self) -> int:
         """Resident memory, bytes."""
@@ -68,6 +75,8 @@ class NoBroker:
     def cpu(self) -> float:
         """It takes no time."""
         return 0.0
+
+    kernel = cpu
 
     def resident(self) -> int:
         """Nor memory."""

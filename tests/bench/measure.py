@@ -30,6 +30,8 @@ class Measurement:
     p99: float
     cpu: float
     """The broker's processor time for a request, µs."""
+    kernel: float
+    """What it is in the kernel: system calls, and what they do of the network's work."""
     resident: float
     """The broker's memory, MB."""
 
@@ -48,7 +50,7 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values))
 
 
-FIGURES = ("rate", "p50", "p99", "cpu", "resident")
+FIGURES = ("rate", "p50", "p99", "cpu", "kernel", "resident")
 Result = dict[str, dict[str, dict[str, Spread]]]
 """Contestant to `absolute` and `ratio`, each figure's spread."""
 
@@ -84,9 +86,9 @@ def measure(load: Path, contestant: str, case: Case, seconds: float) -> Measurem
             assert process.stdout is not None
             if not process.stdout.readline():
                 raise RuntimeError(f"the load gave up: {contestant}, {case.name}")
-            before = broker.cpu()
+            before, kernel_before = broker.cpu(), broker.kernel()
             line = process.stdout.readline()
-            spent = broker.cpu() - before
+            spent, in_kernel = broker.cpu() - before, broker.kernel() - kernel_before
             resident = broker.resident()
         report = json.loads(line)
     requests = max(1, report["requests"])
@@ -95,6 +97,7 @@ def measure(load: Path, contestant: str, case: Case, seconds: float) -> Measurem
         p50=report["p50_us"],
         p99=report["p99_us"],
         cpu=spent / requests * 1e6,
+        kernel=in_kernel / requests * 1e6,
         resident=resident / 1e6,
     )
 
