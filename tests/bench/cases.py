@@ -37,14 +37,17 @@ CASES = (
     # Sizes: what is copied, and how often.
     Case("200 REQ on 16, 4 KiB", 200, 1, 16, 4 * KIB, key=True),
     Case("200 REQ on 16, 4 KiB, prefetch auto", 200, 1, 16, 4 * KIB, prefetch="auto", key=True),
+    Case("200 REQ on 16, 64 KiB", 200, 1, 16, 64 * KIB, key=True),
     Case("50 REQ on 16, 64 KiB", 50, 1, 16, 64 * KIB, key=True),
     Case("8 REQ on 4, 1 MiB", 8, 1, 4, KIB * KIB, key=True),
     # Few: latency, with nothing to share a system call with.
     Case("1 REQ on 1", 1, 1, 1, key=True),
     Case("8 REQ on 2", 8, 1, 2, key=True),
+    Case("8 REQ on 2, prefetch auto", 8, 1, 2, prefetch="auto", key=True),
     Case("64 REQ on 16", 64, 1, 16),
     # One client that pipelines: what a message costs where system calls are shared.
-    Case("1 client, 8 in flight, 2 workers", 1, 8, 2),
+    Case("1 client, 8 in flight, 2 workers", 1, 8, 2, key=True),
+    Case("1 client, 8 in flight, 2 workers, prefetch auto", 1, 8, 2, prefetch="auto", key=True),
     Case("1 client, 64 in flight, 2 workers, prefetch auto", 1, 64, 2, prefetch="auto"),
     Case("1 client, 500 in flight, 2 workers", 1, 500, 2),
     Case("1 client, 500 in flight, 2 workers, prefetch auto", 1, 500, 2, prefetch="auto", key=True),

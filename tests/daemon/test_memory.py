@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import zmq
+
+from tests.conftest import Connect
+from tests.support.processes import Zqd, wait_for
 
 PROGRAM = """
 import os, sys
@@ -31,3 +36,24 @@ def test_memory_of_a_large_message_is_at_hand_for_the_next_one(what: str, least:
         [sys.executable, "-c", PROGRAM, what], stdout=subprocess.PIPE, text=True, check=True
     )
     assert least <= int(told.stdout) <= most
+
+
+def test_memory_of_large_messages_is_given_back_at_last(tmp_path: Path, connect: Connect) -> None:
+    """A message of 64 MiB, in all the pieces in which it was read, costs nothing any more a few seconds later."""
+    with Zqd(tmp_path) as zqd:
+
+        def resident() -> int:
+            pages = int(Path(f"/proc/{zqd.pid}/statm").read_text().split()[1])
+            return pages * 4096 >> 20
+
+        worker, client = connect(zmq.REP, zqd.backend), connect(zmq.REQ, zqd.frontend)
+        client.send(b"first")
+        worker.send(worker.recv())
+        assert client.recv() == b"first"
+        before = resident()
+        client.send(bytes(64 << 20))
+        worker.recv()
+        assert resident() - before > 60
+        worker.send(b"done")
+        assert client.recv() == b"done"
+        wait_for(lambda: resident() - before < 10, "the memory to be given back")

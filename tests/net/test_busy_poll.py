@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from zqd.net.loop import BUSY_POLL, SHORT, SHORT_WAITS, Loop
+from zqd.net.loop import BUSY_POLL, ENOUGH_HOPE, NO_HOPE, SHORT, Loop
 
 LOOK = 1e-6  # seconds that one look takes
 FD = 3
@@ -22,14 +22,17 @@ class Kernel:
         self.slept = 0
         self.looked = 0
         self.yielded = 0
+        self.others_run = 0.0
+        """How long another process takes the processor where it may, seconds."""
 
     def monotonic(self) -> float:
         """The time."""
         return self.now
 
     def sched_yield(self) -> None:
-        """Nobody else wants to run."""
+        """Others may run now."""
         self.yielded += 1
+        self.now += self.others_run
 
     def poll(self, timeout: float | None, most: int) -> list[tuple[int, int]]:
         """As epoll does it; a sleep ends with the next event, or when its time is over."""
@@ -84,7 +87,7 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
 def test_after_two_short_waits_it_does_not_sleep(patch: pytest.MonkeyPatch) -> None:
     """What comes at once is there before the loop would be asleep; others that want to run may do so meanwhile."""
     scene = Scene(patch, gap=BUSY_POLL / 2)
-    assert scene.turns(SHORT_WAITS) == (SHORT_WAITS, SHORT_WAITS)
+    assert scene.turns(ENOUGH_HOPE) == (ENOUGH_HOPE, ENOUGH_HOPE)
     assert scene.kernel.yielded == 0
     assert scene.turns(100) == (0, 100)
     assert scene.kernel.yielded > 100
@@ -98,7 +101,7 @@ def test_it_sleeps_when_nothing_comes_for_a_while(patch: pytest.MonkeyPatch) -> 
     looked = scene.kernel.looked
     assert scene.turns(1) == (1, 1)
     assert 10 < scene.kernel.looked - looked < BUSY_POLL / LOOK + 10
-    assert scene.turns(SHORT_WAITS) == (SHORT_WAITS, SHORT_WAITS)
+    assert scene.turns(ENOUGH_HOPE) == (ENOUGH_HOPE, ENOUGH_HOPE)
     assert scene.turns(10) == (0, 10)
 
 
@@ -109,6 +112,34 @@ def test_it_always_sleeps_where_waits_are_long(patch: pytest.MonkeyPatch, gap: f
     assert scene.turns(50) == (50, 50)
     assert scene.kernel.looked == 50
     assert scene.kernel.yielded == 0
+
+
+def test_looking_in_vain_is_tried_seldom(patch: pytest.MonkeyPatch) -> None:
+    """Waits that are short, and yet longer than it looks: most of them are slept through from the start."""
+    scene = Scene(patch, gap=(BUSY_POLL + SHORT) / 2)
+    assert scene.turns(300) == (300, 300)
+    assert 0 < scene.kernel.yielded < 110 * BUSY_POLL / LOOK
+
+
+def test_a_wait_that_is_longer_for_once_is_forgiven(patch: pytest.MonkeyPatch) -> None:
+    """Where looking has paid for a while it goes on, though one wait was slept through."""
+    scene = Scene(patch, gap=BUSY_POLL / 2)
+    scene.turns(30)
+    scene.kernel.due = scene.kernel.now + (BUSY_POLL + SHORT) / 2
+    assert scene.turns(1) == (1, 1)
+    assert scene.turns(30) == (0, 30)
+
+
+def test_who_shares_the_processor_with_others_does_not_look(patch: pytest.MonkeyPatch) -> None:
+    """A process that wants to compute takes what it is offered for milliseconds; to sleep and be woken is quicker then."""
+    scene = Scene(patch, gap=BUSY_POLL / 2)
+    scene.kernel.others_run = 0.004
+    slept, handled = scene.turns(-NO_HOPE)
+    assert handled == -NO_HOPE
+    assert scene.kernel.yielded == handled - slept == 1
+    scene.kernel.others_run = 0.0
+    scene.turns(10)
+    assert scene.turns(100) == (0, 100)
 
 
 def test_it_always_sleeps_where_that_is_the_setting(patch: pytest.MonkeyPatch) -> None:

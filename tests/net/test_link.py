@@ -15,7 +15,7 @@ from tests.zmtp import peers
 from zqd.config import load
 from zqd.core.peers import Client
 from zqd.net.device import Device
-from zqd.net.link import Link, Stage
+from zqd.net.link import LINGER, Link, Stage
 from zqd.net.loop import Loop
 from zqd.net.side import Room
 from zqd.zmtp.frames import COMMAND, encode_frame, encode_message
@@ -280,3 +280,21 @@ def test_messages_in_one_piece_and_in_several_go_out_in_order(bench: Bench, last
         got += bench.received()
         bench.turn()
     assert got.replace(PING, b"") == expected
+
+
+def test_who_still_reads_gets_all_of_it_at_the_end(bench: Bench) -> None:
+    """Rule 21: however slowly, and though the socket takes nothing new while only a little of it is free."""
+    assert bench.link.peer is not None
+    bench.received()
+    body = bytes(1 << 20)
+    bench.link.peer.outbox.append(body)
+    bench.link.end()
+    got = 0
+    began = bench.loop.now
+    while got < len(body) and bench.link.stage is not Stage.CLOSED:
+        reads = bench.loop.now > began + (LINGER / 2 if not got else LINGER * 3 / 2)
+        if reads:
+            with contextlib.suppress(BlockingIOError):
+                got += len(bench.peer.recv(100_000))
+        bench.turn()
+    assert got == len(body)

@@ -257,3 +257,28 @@ def test_a_time_that_never_comes() -> None:
     loop.turn()
     assert loop._patience() == LONGEST
     loop.close()
+
+
+def test_housekeeping_comes_once_after_work(
+    loop: Loop, pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some time after the loop has had something to do; where only timers are due, and where nothing is, it does not come."""
+    monkeypatch.setattr("zqd.net.loop.HOUSEKEEPING", 0.01)
+    kept: list[float] = []
+    loop.housekeeping = lambda: kept.append(loop.now)
+
+    def read(_: int) -> None:
+        pair[0].recv(10)
+
+    loop.register(pair[0].fileno(), select.EPOLLIN, read)
+    for expected in (1, 2):
+        pair[1].send(b"x")
+        loop.turn()
+        worked = loop.now
+        loop.turn()  # sleeps until it is due
+        assert len(kept) == expected
+        assert kept[-1] >= worked + 0.01
+    loop.call_at(loop.now + 0.05, lambda: None)
+    loop.turn()
+    assert len(kept) == 2
+    assert loop._patience() is None

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.support.processes import wait_for
 from tests.system.machine import Machine
 from tests.system.trees import CHECKOUT
 
@@ -20,15 +21,22 @@ def test_an_unmodified_client_gets_its_reply(machine: Machine, endpoint: str) ->
 
 
 def test_free_memory_stays_at_hand_within_the_sandbox(machine: Machine) -> None:
-    """What the C library is asked for, through code that is made at run time elsewhere, is granted here as well."""
+    """What the C library is asked for, through code that is made at run time elsewhere, is granted here as well, for a while."""
     machine.run("systemctl restart zqd && systemctl start zqd-worker@1")
     assert machine.ask(TCP, "Hello") == "World from server 1"
     statm = f"/proc/{machine.main_pid('zqd')}/statm"
     before = int(machine.run(f"cat {statm}").split()[1])
-    send = f"s.connect('{TCP}'); s.send(bytes(4 << 20)); s.recv()"
-    machine.run(f'python3 -c "import zmq; s = zmq.Context().socket(zmq.REQ); {send}"')
-    pages = int(machine.run(f"cat {statm}").split()[1]) - before
-    assert pages * 4096 >= 3 << 20
+    send = f"s.connect('{TCP}'); s.send(bytes(4 << 20)); s.recv(); print(open('{statm}').read().split()[1])"
+    # In one of several times it is looked at before the next housekeeping.
+    pages = [
+        int(machine.run(f'python3 -c "import zmq; s = zmq.Context().socket(zmq.REQ); {send}"')) - before
+        for _ in range(3)
+    ]
+    assert max(pages) * 4096 >= 3 << 20
+    wait_for(
+        lambda: (int(machine.run(f"cat {statm}").split()[1]) - before) * 4096 < 2 << 20,
+        "the memory to be given back",
+    )
 
 
 def test_a_worker_needs_no_file(machine: Machine) -> None:

@@ -100,10 +100,14 @@ def serve(
                 gc.collect()
                 gc.freeze()
                 gc.set_threshold(50_000, 20, 100)
-                daemon.loop.call_at(daemon.loop.now + SOON, keep_free_memory)
+                daemon.loop.call_at(daemon.loop.now + SOON, lambda: _keep_free_memory(daemon))
                 daemon.run()
             finally:
                 daemon.close()
+
+
+def _keep_free_memory(daemon: Daemon) -> None:
+    daemon.loop.housekeeping = keep_free_memory()
 
 
 SOON = 0.1  # seconds: it takes some milliseconds, for which nobody who starts zqd shall wait

@@ -1,7 +1,7 @@
 """One peer's connection: a socket, its ZMTP connection, and the bytes between them.
 
     socket ─ read ─▶ the role's `hand` ─ what is not plain ─▶ Connection.receive ─▶ the role's `take` (see `role`)
-    socket ◀ flush ─ Connection.outbox and the peer's outbox, joined into one send a turn
+    socket ◀ flush ─ Connection.outbox and the peer's outbox, one write or sendmsg a turn
 
 A link is **open** until it is lost (the peer's doing: closed at once) or ended (ours, rule 21: flush, FIN, read and
 discard to EOF, close; closing on unread input would destroy the reply that is being sent).
@@ -29,7 +29,6 @@ from zqd.zmtp.pieces import RawMessage
 READ_SIZE = 512 << 10  # bytes: the most that is read of a peer in a turn (see `zqd.daemon.memory`)
 LAST_READS = 64  # most reads of what a peer has sent before its link ends
 LINGER = 1.0  # seconds for the peer's EOF after ours
-
 READ, WRITE, LEFT = select.EPOLLIN, select.EPOLLOUT, select.EPOLLRDHUP
 
 
@@ -319,11 +318,12 @@ class Link:
         self._stop_heartbeat()  # a PING after our FIN would cost the peer what it has not read yet
         self.stage = Stage.FLUSHING
         self._set_timer(self.loop.call_at(self.loop.now + LINGER, self._linger_over))
-        self.outflow.look(self.loop.now)
         # With MSG_MORE the last reply waits for the FIN: both share a segment, and a REQ that sends its next request
         # after that reply already knows that this connection is closed (rule 22).
         self._flush_all(socket.MSG_MORE)
-        if self.stage is Stage.FLUSHING and not self.outflow.size:
+        if self.outflow.size:
+            self.outflow.look(self.loop.now)  # only now: what we have just sent is no sign of a reader
+        elif self.stage is Stage.FLUSHING:
             self._shut()
         self.watch()
 

@@ -17,10 +17,16 @@ from typing import Protocol
 EVENTS_PER_TURN = 1024
 LONGEST = 86400.0  # seconds that one turn waits at most: epoll_wait(2) counts milliseconds in an int
 
-# To sleep and to be woken takes longer than the next message of a quick peer.
-BUSY_POLL = 50e-6  # seconds for which the loop looks again and again, before it sleeps,
-SHORT = 100e-6  # seconds; where its waits were shorter than that
-SHORT_WAITS = 2  # so many times in a row
+# To sleep and to be woken takes longer than the next message of a quick peer. So where waits are short the loop looks again and
+# again before it sleeps, as long as that pays.
+BUSY_POLL = 50e-6  # seconds for which it looks
+SHORT = 100e-6  # seconds; each wait that was shorter than that raises the hope by one, a longer one ends it
+ENOUGH_HOPE = 2
+MOST_HOPE = 16
+IN_VAIN = 3  # what a busy poll that finds nothing takes from the hope
+NO_HOPE = -1000  # after one that took far too long: others want this processor; to be woken gets it sooner
+
+HOUSEKEEPING = 5.0  # seconds between two times
 
 
 class Part(Protocol):
@@ -67,7 +73,11 @@ class Loop:
         self._put_off: list[Callable[[], None]] = []
         self.busy_poll = True
         """Look for more before sleeping, where what comes next comes at once."""
-        self._short_waits = 0  # the last ones in a row
+        self.housekeeping: Callable[[], None] | None = None
+        """Is called now and then while there is something to do, and once after that."""
+        self._hope = 0  # that the next wait is short
+        self._worked = False  # the last turn had something to do
+        self._housekeeper: Timer | None = None
 
     def close(self) -> None:
         """Give back the epoll descriptor."""
@@ -129,6 +139,11 @@ class Loop:
         for part in self.parts:
             part.settle()
 
+    def _keep_house(self) -> None:
+        self._housekeeper = None
+        if self.housekeeping is not None:
+            self.housekeeping()
+
     def _run(self, callback: Callable[[], None]) -> None:
         try:
             callback()
@@ -138,21 +153,38 @@ class Loop:
             self.on_fault(fault)
 
     def _wait(self) -> list[tuple[int, int]]:
-        """The ready descriptors and their events; none where there is something else to do."""
+        """The ready descriptors and their events; none where something else is to be done, or has become due."""
         poll = self._epoll.poll
         ready = poll(0, EVENTS_PER_TURN)
         self.now = began = time.monotonic()
         if ready or self._put_off:
+            self._worked = True
             return ready
-        if self.busy_poll and self._short_waits >= SHORT_WAITS:
-            while not ready and self.now < began + BUSY_POLL:
-                os.sched_yield()  # who shares this processor goes first: it may be who sends the next message
-                ready = poll(0, EVENTS_PER_TURN)
-                self.now = time.monotonic()
+        if self.busy_poll and self._hope >= ENOUGH_HOPE:
+            ready = self._look_again(began)
         if not ready:
+            if self._worked and self.housekeeping and self._housekeeper is None:
+                self._housekeeper = self.call_at(self.now + HOUSEKEEPING, self._keep_house)
             ready = poll(self._patience(), EVENTS_PER_TURN)
             self.now = time.monotonic()
-        self._short_waits = self._short_waits + 1 if ready and self.now < began + SHORT else 0
+        self._worked = bool(ready)
+        if not ready or self.now > began + SHORT:
+            self._hope = min(self._hope, 0)
+        elif self._hope < MOST_HOPE:
+            self._hope += 1
+        return ready
+
+    def _look_again(self, began: float) -> list[tuple[int, int]]:
+        """A busy poll: what becomes ready soon after `began`, or nothing."""
+        ready: list[tuple[int, int]] = []
+        while not ready and self.now < began + BUSY_POLL:
+            os.sched_yield()  # who shares this processor goes first: it may be who sends the next message
+            ready = self._epoll.poll(0, EVENTS_PER_TURN)
+            self.now = time.monotonic()
+        if self.now > began + 2 * SHORT:
+            self._hope = NO_HOPE
+        elif not ready:
+            self._hope -= IN_VAIN
         return ready
 
     def _patience(self) -> float | None:

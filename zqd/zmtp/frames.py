@@ -25,7 +25,7 @@ _SIZE = struct.Struct("!Q")
 unpack_size = _SIZE.unpack_from
 
 Raw = bytes | bytearray | memoryview
-"""One whole message, frame headers included."""
+"""Bytes as they are on the wire, frame headers included: a message, or a part of one."""
 
 
 def encode_frame(body: bytes, flags: int = 0) -> bytes:
