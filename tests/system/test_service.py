@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from tests.support.processes import wait_for
 from tests.system.machine import Machine
 from tests.system.trees import CHECKOUT
 
@@ -33,10 +32,23 @@ def test_free_memory_stays_at_hand_within_the_sandbox(machine: Machine) -> None:
         for _ in range(3)
     ]
     assert max(pages) * 4096 >= 3 << 20
-    wait_for(
+    machine.wait_until(
         lambda: (int(machine.run(f"cat {statm}").split()[1]) - before) * 4096 < 2 << 20,
         "the memory to be given back",
     )
+
+
+def test_quick_peers_are_served_within_the_sandbox(machine: Machine) -> None:
+    """What a busy poll does instead of sleeping (sched_yield) is granted: thousands of requests without a pause, and no fault."""
+    machine.run("systemctl restart zqd")
+    machine.program("rep", "tcp://127.0.0.1:5560", "World")
+    pid = machine.main_pid("zqd")
+    ask = f"s.connect('{TCP}'); [(s.send(b'Hello'), s.recv()) for _ in range(3000)]"
+    machine.run(f'python3 -c "import zmq; s = zmq.Context().socket(zmq.REQ); {ask}"')
+    assert machine.main_pid("zqd") == pid
+    events = {entry.get("ZQD_EVENT") for entry in machine.journal(f"_PID={pid}")}
+    assert "zqd.started" in events
+    assert "zqd.fault" not in events
 
 
 def test_a_worker_needs_no_file(machine: Machine) -> None:
