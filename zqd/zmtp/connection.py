@@ -33,9 +33,7 @@ from zqd.zmtp.opening import Opening, Phase
 from zqd.zmtp.pieces import Pieces, RawMessage, flat
 
 SHORT = 512  # bytes; up to here what is held is copied together with what comes: bytes are cut faster than a bytearray
-BATCH = (
-    1024  # most messages that one call returns, or one more: bounds the memory that tiny messages blow up to
-)
+BATCH = 1024  # most messages of one call, or one more: bounds the memory that tiny messages blow up to
 MAX_COMMANDS_WITHIN = 64  # commands between frames of messages, per call: each costs a move of the rest
 ANNOUNCED_FACTOR = 16  # a message announced larger than so many times the limit is the end (rule 15)
 
@@ -115,9 +113,7 @@ class Connection:
         self.more = False
         """Another whole message may be at hand: call `receive(b"")` before reading on."""
         self._buffer = bytearray()  # of a message that is not whole yet, from its start
-        self._pieces: Pieces | None = (
-            None  # instead, where only its last frame is not whole, and that is large
-        )
+        self._pieces: Pieces | None = None  # instead, where only its last frame is not whole, and large
         self._scan = 0  # where in the buffer the first frame header lies that was not looked at
         self._commands_within = 0  # commands that the running call has cut out of messages
         self._oversize: Oversize | None = None  # the message that is being discarded
