@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,15 @@ from tests.support.processes import PATIENCE, Zqd
 
 Connect = Callable[..., zmq.Socket[bytes]]
 """`connect(kind, endpoint, **options)`: a connected zmq socket; options by their lower-case names (`routing_id=b"w1"`)."""
+
+
+def pytest_sessionstart() -> None:
+    """Programs inherit what is ignored, and a shell ignores SIGINT for what it starts in the background, nohup(1) SIGHUP."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(
+                number, lambda *_: None
+            )  # as little for us, and the default for every program that we start
 
 
 @pytest.fixture
