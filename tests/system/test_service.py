@@ -41,10 +41,11 @@ def test_free_memory_stays_at_hand_within_the_sandbox(machine: Machine) -> None:
 def test_quick_peers_are_served_within_the_sandbox(machine: Machine) -> None:
     """What a busy poll does instead of sleeping (sched_yield) is granted: thousands of requests without a pause, and no fault."""
     machine.run("systemctl restart zqd")
-    machine.program("rep", "tcp://127.0.0.1:5560", "World")
+    rep = machine.program("rep", "tcp://127.0.0.1:5560", "World")
     pid = machine.main_pid("zqd")
     ask = f"s.connect('{TCP}'); [(s.send(b'Hello'), s.recv()) for _ in range(3000)]"
     machine.run(f'python3 -c "import zmq; s = zmq.Context().socket(zmq.REQ); {ask}"')
+    rep.communicate()
     assert machine.main_pid("zqd") == pid
     events = {entry.get("ZQD_EVENT") for entry in machine.journal(f"_PID={pid}")}
     assert "zqd.started" in events
